@@ -1,0 +1,141 @@
+"""Who is who, and who may decide what: agents, people, groups, tokens, four eyes, quorum."""
+
+import enum
+import hashlib
+import hmac
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from approval.core.call import Call, Factor, Requirement, Vote
+
+
+class Right(enum.StrEnum):
+    """What a person may do besides deciding where a rule names them."""
+
+    ADMIN = "admin"
+    SETTLE = "settle"
+    READ_ALL = "read_all"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agent:
+    """Somebody who asks. `owner` is the person who answers for it, and never decides for it."""
+
+    name: str
+    upstreams: frozenset[str]
+    owner: str | None = None
+    groups: tuple[str, ...] = ()
+    token_digests: frozenset[str] = frozenset()
+
+    @property
+    def actor(self) -> str:
+        return f"agent:{self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Person:
+    """Somebody who decides. `name` is the key in the configuration, `title` what others read."""
+
+    name: str
+    title: str
+    email: str | None = None
+    slack: str | None = None
+    token_digests: frozenset[str] = frozenset()
+
+    @property
+    def actor(self) -> str:
+        return f"person:{self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Directory:
+    """Everybody the configuration names. A name is a person or a group, never both."""
+
+    agents: Mapping[str, Agent] = field(default_factory=dict)
+    people: Mapping[str, Person] = field(default_factory=dict)
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    rights: Mapping[Right, frozenset[str]] = field(default_factory=dict)
+
+    def members(self, names: Iterable[str]) -> frozenset[str]:
+        """Expand people and groups into people; a name nobody bears adds nobody."""
+        expanded: set[str] = set()
+        for name in names:
+            expanded.update(self.groups.get(name, (name,)))
+        return frozenset(expanded & self.people.keys())
+
+    def has_right(self, person: str, right: Right) -> bool:
+        """Say whether the configuration gives `person` this right; an admin has every right."""
+        holders = self.rights.get(right, frozenset()) | self.rights.get(Right.ADMIN, frozenset())
+        return person in holders
+
+    def agent_by_token(self, token: str) -> Agent | None:
+        digest = token_digest(token)
+        return next((a for a in self.agents.values() if digest in a.token_digests), None)
+
+    def person_by_token(self, token: str) -> Person | None:
+        digest = token_digest(token)
+        return next((p for p in self.people.values() if digest in p.token_digests), None)
+
+
+def token_digest(token: str) -> str:
+    """Hash a token for keeping: it has full entropy, so a fast hash loses nothing."""
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def same_digest(left: str, right: str) -> bool:
+    return hmac.compare_digest(left.encode(), right.encode())
+
+
+def deciders(directory: Directory, call: Call) -> frozenset[str]:
+    """Everybody who may decide this call now: named by a factor, and not barred by four eyes."""
+    named: set[str] = set()
+    for factor in call.requirement.factors:
+        named |= directory.members(factor.approvers)
+    return frozenset(named) - barred(directory, call)
+
+
+def barred(directory: Directory, call: Call) -> frozenset[str]:
+    """Those who may never decide this call: the asker itself, and its owner where the rule says."""
+    agent = directory.agents.get(call.asked.agent)
+    own = {call.asked.agent}
+    if call.requirement.not_owner and agent is not None and agent.owner is not None:
+        own.add(agent.owner)
+    return frozenset(own)
+
+
+def satisfied(
+    directory: Directory, call: Call, requirement: Requirement, approvals: Iterable[Vote]
+) -> bool:
+    """Say whether these approvals meet every factor, counting only who is eligible *now*.
+
+    One person in two factors counts for both, unless the requirement is `distinct`
+    (HashiCorp Vault's control groups; there the first is the only rule).
+    """
+    # Four eyes by the requirement that counts now: it may be stricter than the call's own.
+    asked = replace(call, requirement=requirement)
+    voters = {vote.person for vote in approvals} - barred(directory, asked)
+    pools = [directory.members(factor.approvers) & voters for factor in requirement.factors]
+    if requirement.distinct:
+        return _distinct(requirement.factors, pools)
+    return bool(pools) and all(
+        len(pool) >= factor.approvals
+        for factor, pool in zip(requirement.factors, pools, strict=True)
+    )
+
+
+def _distinct(factors: tuple[Factor, ...], pools: list[frozenset[str]]) -> bool:
+    """Match every needed approval to a person of its own (augmenting paths; Kuhn 1955)."""
+    seats = [
+        pool for factor, pool in zip(factors, pools, strict=True) for _ in range(factor.approvals)
+    ]
+    holder: dict[str, int] = {}
+
+    def seat(number: int, tried: set[str]) -> bool:
+        for person in sorted(seats[number] - tried):
+            tried.add(person)
+            if person not in holder or seat(holder[person], tried):
+                holder[person] = number
+                return True
+        return False
+
+    return bool(seats) and all(seat(number, set()) for number in range(len(seats)))

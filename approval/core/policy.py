@@ -1,0 +1,443 @@
+"""Judge a tool call under a policy: allow it, hold it for people, or deny it. Pure and total.
+
+Denial beats a gate and a gate beats permission, in whatever order the rules stand, so adding a
+rule never loosens. Rules are compiled by `dialects` when the document is read; what the names of
+tools alone decide is worked out once per tool.
+
+A new kind of rule is one frozen class with `path`, `covers` and `judge`, named in `Rule`.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from functools import reduce
+from typing import Self, TypeAlias, TypeVar
+
+from approval.core.call import (
+    Factor,
+    OnDisconnect,
+    Outcome,
+    Reason,
+    Requirement,
+    Run,
+    Verdict,
+)
+from approval.core.conditions import Condition, compile_glob, holds
+
+T = TypeVar("T")
+
+MAX_PLANS = 4096
+"""Tools remembered per policy. Agents choose the names they call, so it must have an end."""
+
+COMBINED_DOMAIN = b"approval/policies/1\n"
+
+_SEVERITY = {Outcome.ALLOW: 0, Outcome.GATE: 1, Outcome.DENY: 2}
+_STRICTEST_RUN = (Run.WHEN_ASKED, Run.AUTO, Run.ON_APPROVAL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """What is judged: who asks for which tool with what. `arguments` may be any JSON value."""
+
+    agent: str
+    upstream: str
+    tool: str
+    arguments: object
+    owner: str | None = None
+    groups: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolPattern:
+    """A tool's exact name or a glob, and the pointer to where the document says it."""
+
+    text: str
+    path: str
+    matches: Callable[[str], bool] = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mention:
+    """A name that the document uses, and the pointer to where."""
+
+    text: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What one rule objects. `requirement` is given exactly when the outcome is *gate*."""
+
+    outcome: Outcome
+    reason: Reason
+    requirement: Requirement | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DenyIf:
+    """Deny when the conditions hold, or when nobody can tell whether they hold."""
+
+    tools: ToolPattern
+    path: str
+    conditions: tuple[Condition, ...]
+    if_true: Finding
+    if_unknown: Finding
+
+    def covers(self, tool: str) -> bool:
+        return self.tools.matches(tool)
+
+    def judge(self, facts: Mapping[str, object]) -> Finding | None:
+        match holds(self.conditions, facts):
+            case True:
+                return self.if_true
+            case None:
+                return self.if_unknown
+            case False:
+                return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Require:
+    """Deny unless the conditions are known to hold."""
+
+    tools: ToolPattern
+    path: str
+    conditions: tuple[Condition, ...]
+    if_false: Finding
+    if_unknown: Finding
+
+    def covers(self, tool: str) -> bool:
+        return self.tools.matches(tool)
+
+    def judge(self, facts: Mapping[str, object]) -> Finding | None:
+        match holds(self.conditions, facts):
+            case True:
+                return None
+            case None:
+                return self.if_unknown
+            case False:
+                return self.if_false
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequireApproval:
+    """Hold for people when the conditions hold, or when nobody can tell whether they hold."""
+
+    tools: ToolPattern
+    path: str
+    conditions: tuple[Condition, ...]
+    if_true: Finding
+    if_unknown: Finding
+
+    def covers(self, tool: str) -> bool:
+        return self.tools.matches(tool)
+
+    def judge(self, facts: Mapping[str, object]) -> Finding | None:
+        match holds(self.conditions, facts):
+            case True:
+                return self.if_true
+            case None:
+                return self.if_unknown
+            case False:
+                return None
+
+
+Rule: TypeAlias = DenyIf | Require | RequireApproval
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a policy says of a tool before it has seen arguments, and the rules still to ask."""
+
+    verdict: Verdict
+    rules: tuple[Rule, ...] = ()
+    hidden: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """A policy document, compiled. `digest` names the document it came from."""
+
+    source: str
+    digest: str
+    allows_unlisted: bool
+    hidden: tuple[ToolPattern, ...] = ()
+    listed: tuple[ToolPattern, ...] = ()
+    titles: tuple[tuple[ToolPattern, str], ...] = ()
+    rules: tuple[Rule, ...] = ()
+    names: tuple[Mention, ...] = ()
+    notices: tuple[Mention, ...] = ()
+    plans: dict[str, Plan] = field(default_factory=dict, init=False, compare=False, repr=False)
+
+    def names_used(self) -> tuple[Mention, ...]:
+        """Give every person or group that the document asks to approve."""
+        return self.names
+
+    def notify_used(self) -> tuple[Mention, ...]:
+        """Give every place that the document wants told."""
+        return self.notices
+
+    def tool_patterns(self) -> tuple[Mention, ...]:
+        """Give every tool name and glob, so that one which meets no tool can be pointed out."""
+        patterns = (*self.listed, *self.hidden)
+        return tuple(Mention(text=p.text, path=p.path) for p in patterns if p.text != "*")
+
+
+def evaluate(policy: Policy, subject: Subject) -> Verdict:
+    """Judge one call. Never raises: what cannot be judged is denied, and says so."""
+    path = ""
+    try:
+        plan = _plan_for(policy, subject.tool)
+        if not plan.rules:
+            return plan.verdict
+        facts = _facts(subject)
+        findings: list[Finding] = []
+        for rule in plan.rules:
+            path = rule.path
+            finding = rule.judge(facts)
+            if finding is not None:
+                findings.append(finding)
+    except Exception as error:  # noqa: BLE001  # whatever fails inside a rule must end in a denial
+        return _denied(policy, _rule_error(error, path))
+    return _concluded(plan.verdict, findings) if findings else plan.verdict
+
+
+def combine(first: Verdict, *others: Verdict) -> Verdict:
+    """Join the verdicts of several policies on one call: the strictest stands.
+
+    The reasons of the strictest come first, for the first one is what the agent is told.
+    """
+    verdicts = (first, *others)
+    if not others:
+        return first
+    ordered = sorted(verdicts, key=lambda verdict: _SEVERITY[verdict.outcome], reverse=True)
+    outcome = ordered[0].outcome
+    return Verdict(
+        outcome=outcome,
+        reasons=tuple(reason for verdict in ordered for reason in verdict.reasons),
+        policy_digest=_combined_digest(verdicts),
+        requirement=_united(verdicts) if outcome is Outcome.GATE else None,
+        title=next((verdict.title for verdict in verdicts if verdict.title), None),
+    )
+
+
+def is_hidden(policy: Policy, tool: str) -> bool:
+    """Say whether the policy keeps this tool out of every listing."""
+    try:
+        return _plan_for(policy, tool).hidden
+    except UnicodeEncodeError:
+        # Half a surrogate pair in a name: no glob can judge it, so nobody is shown it.
+        return True
+
+
+def unite(a: Requirement, b: Requirement) -> Requirement:
+    """Join two requirements into the mildest that meets both; equal ones stay as they are."""
+    return Requirement(
+        factors=_united_factors((*a.factors, *b.factors)),
+        timeout=min(a.timeout, b.timeout),
+        run_within=min(a.run_within, b.run_within),
+        distinct=a.distinct or b.distinct,
+        not_owner=a.not_owner or b.not_owner,
+        run=min(a.run, b.run, key=_STRICTEST_RUN.index),
+        on_disconnect=_strictest_disconnect(a.on_disconnect, b.on_disconnect),
+        notify=tuple(dict.fromkeys((*a.notify, *b.notify))),
+    )
+
+
+def tighten(then: Requirement, now: Verdict) -> Requirement | None:
+    """Hold a waiting call's requirement against a policy loaded since: the strictest of both.
+
+    None when the call is denied now. What a person was asked to judge stays asked, even where the
+    policy now allows it.
+    """
+    match now.outcome:
+        case Outcome.ALLOW:
+            return then
+        case Outcome.GATE:
+            return None if now.requirement is None else unite(then, now.requirement)
+        case Outcome.DENY:
+            return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequirementDefaults:
+    """The terms of a gate as far as one layer says them; None is left to the layer below.
+
+    The layers are a rule, the policy's defaults, the configuration's `[approvals]`, and what is
+    built into `Requirement`. `approvers` with `quorum` is the short form of `factors`, which carry
+    their own numbers: a quorum means nothing to them.
+    """
+
+    approvers: tuple[str, ...] | None = None
+    factors: tuple[Factor, ...] | None = None
+    quorum: int | None = None
+    timeout: timedelta | None = None
+    run_within: timedelta | None = None
+    distinct: bool | None = None
+    not_owner: bool | None = None
+    run: Run | None = None
+    on_disconnect: OnDisconnect | None = None
+    notify: tuple[str, ...] | None = None
+
+    def over(self, below: Self) -> Self:
+        """Lay this layer over another: what it leaves unsaid is said by the one below."""
+        who = below if self.approvers is None and self.factors is None else self
+        return replace(
+            self,
+            approvers=who.approvers,
+            factors=who.factors,
+            quorum=_said(self.quorum, below.quorum),
+            timeout=_said(self.timeout, below.timeout),
+            run_within=_said(self.run_within, below.run_within),
+            distinct=_said(self.distinct, below.distinct),
+            not_owner=_said(self.not_owner, below.not_owner),
+            run=_said(self.run, below.run),
+            on_disconnect=_said(self.on_disconnect, below.on_disconnect),
+            notify=_said(self.notify, below.notify),
+        )
+
+    def requirement(self) -> Requirement | None:
+        """Fill up with what is built in; None when no layer says who approves."""
+        factors = self.factors or ()
+        if self.approvers:
+            factors = (Factor(approvers=self.approvers, approvals=_or(self.quorum, 1)),)
+        if not factors:
+            return None
+        built_in = Requirement(factors=factors)
+        return Requirement(
+            factors=factors,
+            timeout=_or(self.timeout, built_in.timeout),
+            run_within=_or(self.run_within, built_in.run_within),
+            distinct=_or(self.distinct, built_in.distinct),
+            not_owner=_or(self.not_owner, built_in.not_owner),
+            run=_or(self.run, built_in.run),
+            on_disconnect=_or(self.on_disconnect, built_in.on_disconnect),
+            notify=_or(self.notify, built_in.notify),
+        )
+
+
+def tool_pattern(text: str, path: str) -> ToolPattern:
+    """Make a pattern of a tool's name; `*` and `?` in it make it a glob."""
+    if text == "*":
+        return ToolPattern(text=text, path=path, matches=lambda _: True)
+    if "*" in text or "?" in text:
+        return ToolPattern(text=text, path=path, matches=compile_glob(text))
+    return ToolPattern(text=text, path=path, matches=lambda tool: tool == text)
+
+
+# --- what the tool's name decides ---
+
+
+def _plan_for(policy: Policy, tool: str) -> Plan:
+    plan = policy.plans.get(tool)
+    if plan is None:
+        plan = _plan(policy, tool)
+        if len(policy.plans) < MAX_PLANS:
+            policy.plans[tool] = plan
+    return plan
+
+
+def _plan(policy: Policy, tool: str) -> Plan:
+    hiding = _first(policy.hidden, tool)
+    if hiding is not None:
+        return Plan(verdict=_denied(policy, _reason("hide", hiding.path)), hidden=True)
+    listing = _first(policy.listed, tool)
+    if listing is None and not policy.allows_unlisted:
+        return Plan(verdict=_denied(policy, _reason("unlisted", "/default")))
+    reason = _reason("default", "/default") if listing is None else _reason("listed", listing.path)
+    verdict = Verdict(
+        outcome=Outcome.ALLOW,
+        reasons=(reason,),
+        policy_digest=policy.digest,
+        title=next((title for tools, title in policy.titles if tools.matches(tool)), None),
+    )
+    return Plan(verdict=verdict, rules=tuple(rule for rule in policy.rules if rule.covers(tool)))
+
+
+def _first(patterns: Iterable[ToolPattern], tool: str) -> ToolPattern | None:
+    return next((pattern for pattern in patterns if pattern.matches(tool)), None)
+
+
+def _facts(subject: Subject) -> dict[str, object]:
+    agent: dict[str, object] = {"name": subject.agent, "groups": list(subject.groups)}
+    if subject.owner is not None:
+        agent["owner"] = subject.owner
+    return {
+        "args": subject.arguments,
+        "agent": agent,
+        "tool": {"name": subject.tool},
+        "server": {"name": subject.upstream},
+    }
+
+
+# --- verdicts ---
+
+
+def _concluded(allowed: Verdict, findings: list[Finding]) -> Verdict:
+    """Let the strictest findings stand, all of them."""
+    outcome = max((finding.outcome for finding in findings), key=lambda each: _SEVERITY[each])
+    standing = [finding for finding in findings if finding.outcome is outcome]
+    return replace(
+        allowed,
+        outcome=outcome,
+        reasons=tuple(finding.reason for finding in standing),
+        requirement=_united(standing),
+    )
+
+
+def _united(gates: Iterable[Finding | Verdict]) -> Requirement | None:
+    demands = [gate.requirement for gate in gates if gate.requirement is not None]
+    return reduce(unite, demands) if demands else None
+
+
+def _united_factors(factors: Iterable[Factor]) -> tuple[Factor, ...]:
+    """Name the same approvers once, with the higher number of approvals; keep the first's place."""
+    united: dict[frozenset[str], Factor] = {}
+    for factor in factors:
+        known = united.setdefault(frozenset(factor.approvers), factor)
+        if factor.approvals > known.approvals:
+            united[frozenset(factor.approvers)] = replace(known, approvals=factor.approvals)
+    return tuple(united.values())
+
+
+def _strictest_disconnect(a: OnDisconnect, b: OnDisconnect) -> OnDisconnect:
+    return OnDisconnect.CANCEL if OnDisconnect.CANCEL in {a, b} else OnDisconnect.DETACH
+
+
+def _combined_digest(verdicts: Iterable[Verdict]) -> str:
+    digests = "\n".join(verdict.policy_digest for verdict in verdicts)
+    return hashlib.sha256(COMBINED_DOMAIN + digests.encode()).hexdigest()
+
+
+def _denied(policy: Policy, reason: Reason) -> Verdict:
+    return Verdict(outcome=Outcome.DENY, reasons=(reason,), policy_digest=policy.digest)
+
+
+_SENTENCES: Mapping[str, str] = {
+    "hide": "The policy does not offer this tool.",
+    "unlisted": "The policy does not list this tool, and denies what it does not list.",
+    "default": "The policy allows what it does not list.",
+    "listed": "The policy lists this tool, and no rule objects.",
+}
+
+
+def _reason(code: str, path: str) -> Reason:
+    return Reason(code=code, path=path, text=_SENTENCES[code])
+
+
+def _rule_error(error: Exception, path: str) -> Reason:
+    # The kind of error only: its message may quote arguments.
+    text = (
+        f"A rule of the policy failed ({type(error).__name__}), so the call is denied. Tell the"
+        " operator; do not retry."
+    )
+    return Reason(code="rule_error", path=path, text=text)
+
+
+def _said(above: T | None, below: T | None) -> T | None:
+    return below if above is None else above
+
+
+def _or(said: T | None, built_in: T) -> T:
+    return built_in if said is None else said

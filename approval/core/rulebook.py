@@ -1,0 +1,60 @@
+"""Everything a configuration says about who may do what: one immutable value, swapped whole."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from approval.core import policy
+from approval.core.call import Outcome, Reason, Verdict
+from approval.core.canonical import JSON
+from approval.core.identity import Agent, Directory
+from approval.core.policy import Policy, Subject
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rulebook:
+    """The people and the policies in force. `narrowing` holds policies of one agent by upstream."""
+
+    directory: Directory
+    policies: Mapping[str, Policy]
+    narrowing: Mapping[tuple[str, str], Policy] = field(default_factory=dict)
+
+    def judge(self, agent: str, upstream: str, tool: str, arguments: JSON) -> Verdict:
+        """Judge one call under every policy that covers it; the strictest stands.
+
+        Total: an agent or upstream that the configuration does not name (any more) is denied.
+        """
+        asker = self.directory.agents.get(agent)
+        rules = self.policies.get(upstream)
+        if asker is None or rules is None or upstream not in asker.upstreams:
+            return _NO_ACCESS
+        subject = Subject(
+            agent=asker.name,
+            owner=asker.owner,
+            groups=asker.groups,
+            upstream=upstream,
+            tool=tool,
+            arguments=arguments,
+        )
+        verdict = policy.evaluate(rules, subject)
+        narrower = self.narrowing.get((agent, upstream))
+        if narrower is None:
+            return verdict
+        return policy.combine(verdict, policy.evaluate(narrower, subject))
+
+    def hides(self, agent: Agent, upstream: str, tool: str) -> bool:
+        """Say whether a policy keeps this tool out of the agent's listing."""
+        covering = (self.policies.get(upstream), self.narrowing.get((agent.name, upstream)))
+        return any(rules is not None and policy.is_hidden(rules, tool) for rules in covering)
+
+
+_NO_ACCESS = Verdict(
+    outcome=Outcome.DENY,
+    reasons=(
+        Reason(
+            code="no_access",
+            path="",
+            text="This agent has no access to this upstream. Ask the operator to grant it.",
+        ),
+    ),
+    policy_digest="",
+)

@@ -1,0 +1,396 @@
+"""The steps of a call's life: guards first, then one event of the table.
+
+Each takes a call and the store's time **after the lock was taken**, and answers the `Change` to be
+written, or one without an event when there is nothing to write. A step is pure, so the store may
+run it again. Deadlines are compared here, under the lock, never by a timer alone: whichever
+transaction commits first has happened.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from approval.core import identity
+from approval.core.audit import Entry, Tag
+from approval.core.call import (
+    Answer,
+    Attempt,
+    Call,
+    CallId,
+    Choice,
+    Listener,
+    Outcome,
+    Run,
+    Status,
+    ToolCall,
+    Verdict,
+    Vote,
+)
+from approval.core.identity import Directory
+from approval.core.lifecycle import TRANSITIONS, Change, Event, move
+from approval.core.policy import tighten
+from approval.errors import Conflict, Forbidden
+
+REDELIVER: Final = timedelta(hours=24)
+"""How long an ended call answers an identical repeat instead of becoming a new call."""
+
+SETTLE_PAUSE: Final = timedelta(seconds=60)
+"""A person settles a doubt only this long after the lease: the sender may merely be slow."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ballot:
+    """A decision as it arrived. `digest` is what the person saw; a rejection may leave it out."""
+
+    person: str
+    choice: Choice
+    digest: str | None
+    via: str
+    reason: str = ""
+
+
+# --- intake ---
+
+
+def hold(
+    asked: ToolCall, verdict: Verdict, *, call_id: CallId, owner: str, now: datetime
+) -> Change:
+    """Begin a call that waits for people (T1).
+
+    Raises:
+        ValueError: If the verdict is not a gate.
+    """
+    if verdict.outcome is not Outcome.GATE or verdict.requirement is None:
+        raise ValueError("only a gated call is held")
+    transition = TRANSITIONS[None, Event.HOLD]
+    call = Call(
+        id=call_id,
+        asked=asked,
+        status=transition.target,
+        version=1,
+        requirement=verdict.requirement,
+        reasons=verdict.reasons,
+        policy_digest=verdict.policy_digest,
+        title=verdict.title,
+        created_at=now,
+        decide_before=now + verdict.requirement.timeout,
+        listener_owner=owner,
+    )
+    facts = {
+        "agent": asked.agent,
+        "arguments": asked.arguments_digest,
+        "digest": call.digest,
+        "policy": verdict.policy_digest,
+        "tool": asked.tool,
+        "upstream": asked.upstream,
+    }
+    actor = f"agent:{asked.agent}"
+    return Change(call=call, event=Event.HOLD, funds=transition.funds, actor=actor, facts=facts)
+
+
+def denial(asked: ToolCall, verdict: Verdict, subject: str) -> Entry:
+    """Word a call that policy refuses for the trail (T3): it gets no record of its own."""
+    facts = {
+        "agent": asked.agent,
+        "arguments": asked.arguments_digest,
+        "codes": [reason.code for reason in verdict.reasons],
+        "policy": verdict.policy_digest,
+        "to": TRANSITIONS[None, Event.DENY].target,
+        "tool": asked.tool,
+        "upstream": asked.upstream,
+    }
+    return Entry(tag=Tag.CALL_DENY, subject=subject, actor="policy", facts=facts)
+
+
+def joins(existing: Call, asked: ToolCall, now: datetime) -> bool:
+    """Say whether this repeat belongs to the existing equal call instead of beginning another.
+
+    A live or doubtful call is always joined. An ended one answers the repeat once, if nobody has
+    had its outcome yet, or as often as asked under the agent's own key, for `REDELIVER`.
+    """
+    if not existing.status.ended:
+        return True
+    if existing.ended_at is None or now - existing.ended_at > REDELIVER:
+        return False
+    return existing.delivered_at is None or bool(asked.key)
+
+
+def join(call: Call, *, owner: str) -> Change:
+    """Attach a repeat to the call it equals (T4). An ended call is only read."""
+    if call.status.ended:
+        return Change(call=call)
+    attached = replace(call, listener=Listener.WAITING, listener_owner=owner)
+    return move(attached, Event.JOIN, f"agent:{call.asked.agent}")
+
+
+# --- people ---
+
+
+def decide(
+    call: Call, ballot: Ballot, *, directory: Directory, verdict: Verdict, now: datetime
+) -> Change:
+    """Apply one person's decision (T5 to T8), under the policy in force.
+
+    Repeating one's own decision changes nothing. A decision after the deadline finds the call
+    expired, whatever the sweeper has seen of it.
+
+    Raises:
+        Forbidden: If this person may not decide this call.
+        Conflict: If the call is no longer open to this decision, or the card was another one.
+    """
+    if ballot.person not in identity.deciders(directory, call):
+        raise Forbidden(f"{ballot.person} is not among those who may decide this call")
+    if _repeats(call, ballot):
+        return Change(call=call)
+    if ballot.digest is not None and not identity.same_digest(ballot.digest, call.digest):
+        raise Conflict("the call is not the one that was shown: look at it again and decide anew")
+    if call.status is Status.APPROVED and ballot.choice is Choice.REJECT:
+        return _rejected(call, ballot, Event.REVOKE, now)
+    if call.status is not Status.PENDING:
+        raise Conflict(f"the call is {call.status} and takes no decision")
+    if now > call.decide_before:
+        return expire(call, now=now)
+    if ballot.choice is Choice.REJECT:
+        return _rejected(call, ballot, Event.REJECT, now)
+    return _approve(call, ballot, directory, verdict, now)
+
+
+def _repeats(call: Call, ballot: Ballot) -> bool:
+    """Say whether this person said so before, and it stands: a click may arrive many times."""
+    stands = call.status not in _UNDONE
+    if ballot.choice is Choice.REJECT:
+        stands = call.status is Status.REJECTED
+    return stands and any(
+        vote.person == ballot.person and vote.choice is ballot.choice for vote in call.votes
+    )
+
+
+_UNDONE: Final = frozenset(
+    {Status.REJECTED, Status.EXPIRED, Status.CANCELLED, Status.INVALIDATED, Status.DENIED}
+)
+"""Where an approval given earlier no longer counts: whoever repeats it must be told."""
+
+
+def _rejected(call: Call, ballot: Ballot, event: Event, now: datetime) -> Change:
+    vote = _vote(call, ballot, now)
+    ended = replace(
+        call,
+        votes=(*call.votes, vote),
+        decided_at=now,
+        ended_by=f"person:{ballot.person}",
+        note=ballot.reason,
+    )
+    return move(ended, event, ended.ended_by, now=now, facts=_vote_facts(vote))
+
+
+def _approve(
+    call: Call, ballot: Ballot, directory: Directory, verdict: Verdict, now: datetime
+) -> Change:
+    requirement = tighten(call.requirement, verdict)
+    if requirement is None:
+        return invalidate(call, "policy_denies", now=now)
+    if ballot.digest is None:
+        raise Conflict("an approval names the digest of what was shown")
+    if now > call.created_at + requirement.timeout:
+        # The policy in force gives less time than the one the call was held under.
+        return _expired(call, now)
+    vote = _vote(call, ballot, now)
+    voted = replace(call, votes=(*call.votes, vote))
+    actor = f"person:{ballot.person}"
+    if not identity.satisfied(directory, voted, requirement, voted.approvals):
+        return move(voted, Event.ENDORSE, actor, facts=_vote_facts(vote))
+    approved = replace(
+        voted,
+        decided_at=now,
+        run_before=now + requirement.run_within,
+        ended_by=actor,
+        note=ballot.reason,
+    )
+    return move(approved, Event.APPROVE, actor, facts=_vote_facts(vote))
+
+
+def _vote(call: Call, ballot: Ballot, now: datetime) -> Vote:
+    return Vote(
+        person=ballot.person,
+        choice=ballot.choice,
+        digest=ballot.digest or call.digest,
+        at=now,
+        via=ballot.via,
+        reason=ballot.reason,
+    )
+
+
+def _vote_facts(vote: Vote) -> dict[str, object]:
+    return {"digest": vote.digest, "person": vote.person, "reason": vote.reason, "via": vote.via}
+
+
+def settle(call: Call, *, executed: bool, person: str, evidence: str, now: datetime) -> Change:
+    """Let a person say what became of a call in doubt (T19).
+
+    Raises:
+        Conflict: If the call is not in doubt, or its sender may still be at work.
+    """
+    if call.status is not Status.IN_DOUBT or call.attempt is None:
+        raise Conflict(f"the call is {call.status}; only a call in doubt is settled")
+    if now < call.attempt.lease_until + SETTLE_PAUSE:
+        raise Conflict("its sender may still be at work: settle it a minute after its lease ended")
+    event = Event.SETTLE_EXECUTED if executed else Event.SETTLE_FAILED
+    actor = f"person:{person}"
+    settled = replace(call, ended_by=actor, note=evidence)
+    return move(settled, event, actor, now=now, facts={"evidence": evidence})
+
+
+# --- the agent, the clock, the policy ---
+
+
+def cancel(call: Call, *, actor: str, reason: str, now: datetime) -> Change:
+    """Withdraw the call on its asker's or an admin's word (T11), while it is not claimed.
+
+    Raises:
+        Conflict: If the call has been claimed or has ended.
+    """
+    return move(replace(call, ended_by=actor, note=reason), Event.CANCEL, actor, now=now)
+
+
+def expire(call: Call, *, now: datetime) -> Change:
+    """End a call whose deadline has passed (T10); one that is not due is left alone."""
+    due = call.decide_before if call.status is Status.PENDING else call.run_before
+    if call.status not in {Status.PENDING, Status.APPROVED} or due is None or now <= due:
+        return Change(call=call)
+    return _expired(call, now)
+
+
+def _expired(call: Call, now: datetime) -> Change:
+    note = "nobody decided" if call.status is Status.PENDING else "nobody collected it"
+    return move(replace(call, ended_by="clock", note=note), Event.EXPIRE, "clock", now=now)
+
+
+def review(call: Call, verdict: Verdict, *, now: datetime) -> Change:
+    """Hold a waiting call against a policy that was loaded after it (the strictest of both).
+
+    Loosening changes nothing: what a person was asked to judge stays asked.
+    """
+    if call.status not in {Status.PENDING, Status.APPROVED}:
+        return Change(call=call)
+    requirement = tighten(call.requirement, verdict)
+    if requirement is None:
+        return invalidate(call, "policy_denies", now=now)
+    if call.status is Status.APPROVED or requirement == call.requirement:
+        return Change(call=call)
+    tightened = replace(
+        call,
+        requirement=requirement,
+        policy_digest=verdict.policy_digest,
+        decide_before=min(call.decide_before, call.created_at + requirement.timeout),
+    )
+    facts = {"digest": tightened.digest, "policy": verdict.policy_digest}
+    return move(tightened, Event.TIGHTEN, "policy", facts=facts)
+
+
+def invalidate(call: Call, why: str, *, now: datetime) -> Change:
+    """End a call because what it was approved under no longer holds (T12)."""
+    ended = replace(call, ended_by="policy", note=why)
+    return move(ended, Event.INVALIDATE, "policy", now=now, facts={"why": why})
+
+
+# --- release ---
+
+
+def releasable(call: Call) -> bool:
+    """Say whether an approved call may run although nobody holds its line.
+
+    By default only if the agent was told that it is pending: one that merely lost its line, or
+    whose line fell with our own process, may have done the thing another way by now.
+    """
+    match call.requirement.run:
+        case Run.ON_APPROVAL:
+            return True
+        case Run.WHEN_ASKED:
+            return False
+        case Run.AUTO:
+            return call.listener is Listener.TOLD
+
+
+def claim(
+    call: Call,
+    *,
+    owner: str,
+    lease: timedelta,
+    directory: Directory,
+    verdict: Verdict,
+    now: datetime,
+) -> Change:
+    """Take the one right to send the call (T13). Commit this before the first byte leaves.
+
+    The policy in force and the voters' present standing are looked at once more: an approval that
+    would not be given today does not run today. Neither does a call that nobody has seen as it is:
+    the decisive approval names its digest.
+
+    Raises:
+        Conflict: If the call is not approved (any more).
+    """
+    if call.status is not Status.APPROVED:
+        raise Conflict(f"the call is {call.status}; only an approved call is claimed")
+    if call.run_before is None or now > call.run_before:
+        return expire(call, now=now)
+    requirement = tighten(call.requirement, verdict)
+    if requirement is None:
+        return invalidate(call, "policy_denies", now=now)
+    if not identity.satisfied(directory, call, requirement, call.approvals):
+        return invalidate(call, "approval_no_longer_enough", now=now)
+    if not any(identity.same_digest(vote.digest, call.digest) for vote in call.approvals):
+        return invalidate(call, "not_what_was_approved", now=now)
+    attempt = Attempt(number=1, owner=owner, claimed_at=now, lease_until=now + lease)
+    claimed = replace(call, attempt=attempt)
+    facts = {"attempt": 1, "digest": call.digest, "lease_until": attempt.lease_until.isoformat()}
+    return move(claimed, Event.CLAIM, f"service:{owner}", facts=facts)
+
+
+def answer(call: Call, found: Answer, *, owner: str, now: datetime) -> Change:
+    """Record what the upstream answered (T14 to T16, T18).
+
+    A late answer only adds knowledge: it moves a doubt to executed or errored, never to failed, and
+    never what a person has settled.
+
+    Raises:
+        Conflict: If the attempt is not this owner's, or the call has ended.
+    """
+    attempt = call.attempt
+    if attempt is None or attempt.owner != owner:
+        raise Conflict("the answer belongs to another attempt")
+    late = call.status is Status.IN_DOUBT
+    event = _ANSWERS_LATE[found.status] if late else _ANSWERS[found.status]
+    done = replace(
+        call,
+        attempt=replace(attempt, outcome=str(event)),
+        ended_by=f"upstream:{call.asked.upstream}",
+    )
+    change = move(done, event, f"service:{owner}", now=now)
+    return replace(change, answer=found)
+
+
+_ANSWERS: Final = {
+    Status.EXECUTED: Event.SUCCEED,
+    Status.ERRORED: Event.ERR,
+    Status.FAILED: Event.FAIL,
+}
+_ANSWERS_LATE: Final = {
+    Status.EXECUTED: Event.SUCCEED_LATE,
+    Status.ERRORED: Event.ERR_LATE,
+    Status.FAILED: Event.ERR_LATE,
+}
+
+
+def lose(call: Call, *, why: str, actor: str) -> Change:
+    """Say that nobody knows what became of the call (T17)."""
+    attempt = call.attempt
+    lost = replace(call, note=why, attempt=attempt and replace(attempt, outcome="lost"))
+    return move(lost, Event.LOSE, actor, facts={"why": why})
+
+
+def lapse(call: Call, *, now: datetime) -> Change:
+    """Put an executing call whose lease has passed in doubt: its owner is dead or too late."""
+    attempt = call.attempt
+    if call.status is not Status.EXECUTING or attempt is None or now <= attempt.lease_until:
+        return Change(call=call)
+    return lose(call, why="its sender stopped before an answer was recorded", actor="clock")

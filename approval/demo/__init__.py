@@ -1,0 +1,1 @@
+"""The demonstration: a small phone-number shop and a scripted agent."""

@@ -1,0 +1,1 @@
+"""Agents in, upstream servers out: MCP on the wire."""

@@ -1,0 +1,150 @@
+"""What the service needs of the world, as contracts: a store, and a way to send a call upstream."""
+
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from approval.core.audit import Entry, Written
+from approval.core.call import Answer, Call, CallId, CallPage, Listener, Status, ToolCall
+from approval.core.lifecycle import Change
+
+Step = Callable[[Call, datetime], Change]
+"""A pure step from a call, and the store's time after the lock, to its change."""
+
+Admission = Callable[[Call | None, datetime], Change]
+"""A pure step from the latest equal call, if there is one, to a new call or a joined one."""
+
+Send = Callable[[Call], Awaitable[Answer]]
+"""Sends a claimed call upstream, once.
+
+Raises `NeverSent` only when it is proven that no byte left, and `AnswerLost` when bytes may have
+left and no readable answer came. Anything else it raises counts as the latter.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credential:
+    """A secret that the service issued, by its digest alone.
+
+    `kind` is `agent`, `person`, `login` (spent by its first use) or `session`.
+    """
+
+    digest: str
+    kind: str
+    subject: str
+    created_at: datetime
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrailReport:
+    """What a check of the whole trail found. An empty `problems` means that it holds."""
+
+    entries: int
+    calls: int
+    head: str
+    problems: tuple[str, ...]
+
+
+class Store(Protocol):
+    """Keeps calls, the trail and credentials.
+
+    Every method that writes does so in one durable transaction: when it returns, a power cut loses
+    nothing of it; when it raises, nothing of it has happened. Any of them may raise
+    `StoreUnavailable`. Time is the store's own and never runs backwards.
+    """
+
+    async def journal(self, entry: Entry) -> None:
+        """Write one audit entry; on disk when this returns."""
+        ...
+
+    def journal_later(self, entry: Entry) -> None:
+        """Write one audit entry with the next commit, without waiting for it.
+
+        Only for what adds to an entry already on disk: a crash may lose it.
+        """
+        ...
+
+    async def admit(self, asked: ToolCall, step: Admission) -> Change:
+        """Look for the latest call equal to this one, run the step, and write what it says."""
+        ...
+
+    async def advance(self, call_id: CallId, step: Step) -> Change:
+        """Lock the call, run the step, and write what it says: state, audit entry and notice.
+
+        Raises:
+            NotFound: If there is no such call. Whatever the step raises passes through.
+        """
+        ...
+
+    async def listen(self, call_id: CallId, listener: Listener, owner: str) -> None:
+        """Note what the agent knows of a call that has not ended."""
+        ...
+
+    async def deliver(self, call_id: CallId) -> None:
+        """Note that the agent was handed the call's outcome; the first time stands."""
+        ...
+
+    async def get(self, call_id: CallId) -> Call:
+        """Read one call.
+
+        Raises:
+            NotFound: If there is no such call.
+        """
+        ...
+
+    async def answer(self, call_id: CallId) -> Answer | None:
+        """Read what the upstream answered, while it is kept."""
+        ...
+
+    async def find(
+        self, *, states: Collection[Status] = (), after: str | None = None, limit: int = 50
+    ) -> CallPage:
+        """Read a page of calls, newest first; `after` is the last page's `next`."""
+        ...
+
+    async def due(self) -> tuple[CallId, ...]:
+        """Name calls whose deadline or lease has passed by the store's clock."""
+        ...
+
+    async def changes(self, after: int) -> tuple[tuple[str, ...], int]:
+        """Name what any process changed after this mark, and the new mark.
+
+        A name is a call's id, or "credentials". The mark -1 answers nothing and the present mark.
+        """
+        ...
+
+    async def heartbeat(self, instance: str) -> None:
+        """Say that this process lives."""
+        ...
+
+    async def living(self) -> frozenset[str]:
+        """Name the processes that gave a sign of life within the last 15 seconds."""
+        ...
+
+    async def keep_credential(self, credential: Credential, entry: Entry) -> None:
+        """Keep an issued secret's digest, with its audit entry."""
+        ...
+
+    async def credentials(self, kind: str) -> tuple[Credential, ...]:
+        """Read the unexpired credentials of one kind."""
+        ...
+
+    async def spend_credential(self, kind: str, digest: str, entry: Entry) -> Credential | None:
+        """Take a credential away and answer it, or None; of two at once only one has it."""
+        ...
+
+    async def trail(
+        self, *, after: int = 0, limit: int = 100, subject: str | None = None
+    ) -> tuple[Written, ...]:
+        """Read audit entries in order."""
+        ...
+
+    async def verify(self) -> TrailReport:
+        """Recompute the chain from its first entry and replay it against the calls."""
+        ...
+
+    async def now(self) -> datetime:
+        """Tell the store's time."""
+        ...

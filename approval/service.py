@@ -1,0 +1,492 @@
+"""The story in order: submit, decide, claim, send, settle, deliver; and what the clock ends.
+
+Every change is one transaction of the store (state, audit entry, notice) around a pure step. This
+module adds what a transaction cannot hold: who in this process is waiting, when to send, and what
+to do when the store is away at the worst moment.
+"""
+
+import asyncio
+import logging
+import secrets
+import time
+from collections import Counter
+from collections.abc import Collection, Coroutine, Iterator, Mapping
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+from itertools import chain, repeat
+from typing import Final, Self
+
+from approval.core import canonical, identity, steps
+from approval.core.audit import Entry, Tag, Written
+from approval.core.call import (
+    Answer,
+    Call,
+    CallId,
+    CallPage,
+    Listener,
+    OnDisconnect,
+    Status,
+    ToolCall,
+    Verdict,
+    new_call_id,
+)
+from approval.core.identity import Right
+from approval.core.lifecycle import Change, Event
+from approval.core.rulebook import Rulebook
+from approval.core.steps import Ballot
+from approval.errors import (
+    AnswerLost,
+    Conflict,
+    Forbidden,
+    NeverSent,
+    NotFound,
+    Refused,
+    StoreUnavailable,
+)
+from approval.keyring import Keyring
+from approval.ports import Send, Step, Store
+from approval.wakeups import Wakeups
+
+log = logging.getLogger(__name__)
+
+SEND_WINDOW_SECONDS = 2.0
+"""The longest time between taking a claim and the first byte. A process that was frozen in between
+may find its lease gone; it then must not send (semantics: leases, fencing)."""
+
+SETTLE_RETRY_SECONDS = (0.05, 0.2, 0.5, 1.0, 2.0, 5.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How long an upstream may take, and how long its claim is held beyond that."""
+
+    upstream_timeout: timedelta = timedelta(seconds=60)
+    timeouts: Mapping[str, timedelta] = field(default_factory=dict)
+    """By upstream, where one differs from `upstream_timeout`."""
+    lease_margin: timedelta = timedelta(seconds=15)
+    max_in_flight: int = 1024
+
+    def timeout(self, upstream: str) -> timedelta:
+        return self.timeouts.get(upstream, self.upstream_timeout)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """A gated call as the gateway gets it back: its record, and whether it was there before."""
+
+    call: Call
+    joined: bool
+
+
+class Service:
+    """One running service on one store. Enter it before use; leaving it waits for sends to end."""
+
+    def __init__(self, store: Store, rules: Rulebook, settings: Settings | None = None) -> None:
+        self.keyring = Keyring(store, rules.directory)
+        self.settings = settings or Settings()
+        self.instance = secrets.token_hex(8)
+        self._store = store
+        self._rules = rules
+        self.wakeups = Wakeups()
+        self._attached: Counter[CallId] = Counter()
+        self._lines: Counter[str] = Counter()
+        self._mark = -1
+        self.released = asyncio.Event()
+        """Set when a call may be waiting for the worker to send it."""
+
+    @property
+    def rules(self) -> Rulebook:
+        """The rules in force."""
+        return self._rules
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            self._tasks = await stack.enter_async_context(asyncio.TaskGroup())
+            await self.poll()
+            await self.keyring.refresh()
+            await self._store.heartbeat(self.instance)
+            self._exit = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        # The group waits for sends under way: each ends by the upstream's time limit.
+        await self._exit.aclose()
+
+    # --- agents ask ---
+
+    async def allow(self, asked: ToolCall, verdict: Verdict) -> CallId:
+        """Put a plainly allowed call on disk. When this returns the call may leave."""
+        call_id = new_call_id(await self._store.now(), secrets.token_bytes(10))
+        facts = {
+            "agent": asked.agent,
+            "arguments": asked.arguments_digest,
+            "policy": verdict.policy_digest,
+            "tool": asked.tool,
+            "upstream": asked.upstream,
+        }
+        entry = Entry(
+            tag=Tag.CALL_ALLOW, subject=call_id, actor=f"agent:{asked.agent}", facts=facts
+        )
+        await self._store.journal(entry)
+        return call_id
+
+    def answered(self, call_id: CallId, upstream: str, outcome: str) -> None:
+        """Note what became of a plainly allowed call; it rides the next commit."""
+        self._store.journal_later(
+            Entry(
+                tag=Tag.CALL_ANSWER,
+                subject=call_id,
+                actor=f"upstream:{upstream}",
+                facts={"outcome": outcome},
+            )
+        )
+
+    async def deny(self, asked: ToolCall, verdict: Verdict) -> None:
+        """Put a denied call in the trail. It does not run whether or not this succeeds."""
+        call_id = new_call_id(await self._store.now(), secrets.token_bytes(10))
+        await self._store.journal(steps.denial(asked, verdict, call_id))
+
+    async def submit(self, asked: ToolCall, verdict: Verdict) -> Submission:
+        """Hold a gated call, or join the equal one that is there already.
+
+        When this returns the call is on disk. Leave a matching `attached` context around whatever
+        waits for it.
+
+        Raises:
+            Refused: If the agent holds too many calls, or gave a key that stands for another call.
+            StoreUnavailable: If nothing was written; nothing is held then.
+        """
+        if self._in_flight(asked.agent) >= self.settings.max_in_flight:
+            text = f"{self.settings.max_in_flight} calls of this agent are already held."
+            raise Refused("too_many_in_flight", text, retryable=True)
+        change = await self._store.admit(asked, partial(self._admission, asked, verdict))
+        self._publish(change)
+        return Submission(call=change.call, joined=change.event is not Event.HOLD)
+
+    def _admission(
+        self, asked: ToolCall, verdict: Verdict, existing: Call | None, now: datetime
+    ) -> Change:
+        if existing is not None and steps.joins(existing, asked, now):
+            return steps.join(existing, owner=self.instance)
+        call_id = new_call_id(now, secrets.token_bytes(10))
+        return steps.hold(asked, verdict, call_id=call_id, owner=self.instance, now=now)
+
+    def _in_flight(self, agent: str) -> int:
+        return self._lines[agent]
+
+    @contextmanager
+    def attached(self, call: Call) -> Iterator[None]:
+        """Hold the line for a call: while inside, this process runs it when it is approved.
+
+        Say `told` before leaving if the agent was told that the call is pending; leaving without
+        that means that it hung up before it knew.
+        """
+        self._attached[call.id] += 1
+        self._lines[call.asked.agent] += 1
+        try:
+            yield
+        finally:
+            self._lines[call.asked.agent] -= 1
+            self._attached[call.id] -= 1
+            if not self._attached[call.id]:
+                del self._attached[call.id]
+                self._spawn(self._left(call))
+
+    async def told(self, call: Call) -> None:
+        """Note that the agent is being told that its call is pending, and how to collect it."""
+        await self._store.listen(call.id, Listener.TOLD, self.instance)
+
+    async def _left(self, call: Call) -> None:
+        now = await self._store.get(call.id)
+        if now.status.ended or now.listener is not Listener.WAITING:
+            return
+        if self._attached[call.id] or now.listener_owner != self.instance:
+            return  # a repeat took over the line meanwhile
+        if call.requirement.on_disconnect is OnDisconnect.CANCEL:
+            await self.cancel(call.id, actor=f"agent:{call.asked.agent}", reason="it hung up")
+        else:
+            await self._store.listen(call.id, Listener.GONE, self.instance)
+
+    async def changed(self, call: Call) -> Call:
+        """Wait until the call is no longer as it is here, and answer it as it is then."""
+        with self.wakeups.watching(call.id) as future:
+            found = await self._store.get(call.id)
+            if found.version != call.version:
+                return found
+            return await future or await self._store.get(call.id)
+
+    async def get(self, call_id: CallId) -> Call:
+        """Read one call; `NotFound` if there is none. Who may see it is the asker's edge to say."""
+        return await self._store.get(call_id)
+
+    async def answer(self, call: Call) -> Answer | None:
+        """Read what the upstream answered to this call, while that is kept."""
+        return await self._store.answer(call.id)
+
+    async def delivered(self, call: Call) -> None:
+        """Note that the agent was handed the call's outcome."""
+        await self._store.deliver(call.id)
+
+    # --- people decide ---
+
+    async def decide(self, call_id: CallId, ballot: Ballot) -> Call:
+        """Apply a person's decision. Every way to decide, whatever its surface, ends here.
+
+        Raises:
+            NotFound: If there is no such call, or none this person may see.
+            Forbidden: If this person may not decide it.
+            Conflict: If it is decided already, is another one than was shown, or has ended.
+        """
+
+        def step(call: Call, now: datetime) -> Change:
+            return steps.decide(
+                call, ballot, directory=self.rules.directory, verdict=self._judge(call), now=now
+            )
+
+        try:
+            change = await self._advance(call_id, step)
+        except (Conflict, Forbidden) as refusal:
+            await self._refused(call_id, ballot, str(refusal))
+            raise
+        if change.event in _STANDING or change.event is None:
+            return change.call
+        await self._refused(call_id, ballot, f"the call is {change.call.status}")
+        raise Conflict(f"too late: the call is {change.call.status}")
+
+    async def _refused(self, call_id: CallId, ballot: Ballot, why: str) -> None:
+        facts = {"choice": ballot.choice, "via": ballot.via, "why": why}
+        actor = f"person:{ballot.person}"
+        await self._store.journal(
+            Entry(tag=Tag.DECISION_REFUSE, subject=call_id, actor=actor, facts=facts)
+        )
+
+    async def settle(self, call_id: CallId, *, executed: bool, person: str, evidence: str) -> Call:
+        """Let a person with the right to settle say what became of a call in doubt.
+
+        Raises:
+            Forbidden: Without that right.
+            Conflict: If the call is not in doubt, or its sender may still be at work.
+        """
+        if not self.rules.directory.has_right(person, Right.SETTLE):
+            raise Forbidden(f"{person} has no right to settle; [rights] settle gives it")
+        step = partial(steps.settle, executed=executed, person=person, evidence=evidence)
+        return (await self._advance(call_id, lambda call, now: step(call, now=now))).call
+
+    async def cancel(self, call_id: CallId, *, actor: str, reason: str) -> Call:
+        """Withdraw a call that has not been claimed.
+
+        Raises:
+            Conflict: If it has been claimed or has ended.
+        """
+        step = partial(steps.cancel, actor=actor, reason=reason)
+        return (await self._advance(call_id, lambda call, now: step(call, now=now))).call
+
+    def may_see(self, person: str, call: Call) -> bool:
+        """Say whether this person may look at this call."""
+        directory = self.rules.directory
+        agent = directory.agents.get(call.asked.agent)
+        return (
+            directory.has_right(person, Right.READ_ALL)
+            or person in identity.deciders(directory, call)
+            or any(vote.person == person for vote in call.votes)
+            or (agent is not None and agent.owner == person)
+        )
+
+    async def find(
+        self,
+        person: str,
+        *,
+        states: Collection[Status] = (),
+        after: str | None = None,
+        limit: int = 50,
+    ) -> CallPage:
+        """Read a page of the calls this person may see, newest first."""
+        found: list[Call] = []
+        while True:
+            page = await self._store.find(states=states, after=after, limit=limit - len(found))
+            found += [call for call in page.calls if self.may_see(person, call)]
+            after = page.next
+            if after is None or len(found) >= limit:
+                return CallPage(calls=tuple(found), next=after)
+
+    async def trail(
+        self, *, after: int = 0, limit: int = 100, subject: str | None = None
+    ) -> tuple[Written, ...]:
+        return await self._store.trail(after=after, limit=limit, subject=subject)
+
+    # --- release ---
+
+    def start(self, call_id: CallId, send: Send) -> None:
+        """Run an approved call in the background. Of several starts one has the claim."""
+        self._spawn(self.execute(call_id, send))
+
+    async def execute(self, call_id: CallId, send: Send) -> Call:
+        """Claim, send, settle: in this order, whatever happens.
+
+        Raises:
+            Conflict: If the call is not approved, or somebody else has claimed it.
+        """
+        asked_at = time.monotonic()
+        change = await self._advance(call_id, self._claim)
+        if change.event is not Event.CLAIM:
+            return change.call
+        limit = self.settings.timeout(change.call.asked.upstream)
+        try:
+            async with asyncio.timeout(limit.total_seconds()):
+                found = await self._send(change.call, send, asked_at)
+        except AnswerLost as lost:
+            return await self._lost(call_id, str(lost))
+        except TimeoutError:
+            return await self._lost(call_id, "the upstream did not answer in time")
+        except Exception:
+            log.exception("sending a claimed call failed", extra={"call": call_id})
+            return await self._lost(call_id, "the gateway failed while sending")
+        step = partial(steps.answer, found=found, owner=self.instance)
+        return await self._record(call_id, lambda call, now: step(call, now=now))
+
+    def _claim(self, call: Call, now: datetime) -> Change:
+        return steps.claim(
+            call,
+            owner=self.instance,
+            lease=self.settings.timeout(call.asked.upstream) + self.settings.lease_margin,
+            directory=self.rules.directory,
+            verdict=self._judge(call),
+            now=now,
+        )
+
+    async def _send(self, call: Call, send: Send, asked_at: float) -> Answer:
+        if time.monotonic() - asked_at > SEND_WINDOW_SECONDS:
+            return _unsent("the gateway was too slow between the claim and the first byte")
+        try:
+            return await send(call)
+        except NeverSent as unsent:
+            return _unsent(str(unsent))
+
+    async def _lost(self, call_id: CallId, why: str) -> Call:
+        step = partial(steps.lose, why=why, actor=f"service:{self.instance}")
+        return await self._record(call_id, lambda call, now: step(call))
+
+    async def _record(self, call_id: CallId, step: Step) -> Call:
+        """Write what became of a sent call, as long as it takes: nobody else knows it."""
+        pauses = chain(SETTLE_RETRY_SECONDS, repeat(SETTLE_RETRY_SECONDS[-1]))
+        for pause in pauses:
+            try:
+                return (await self._advance(call_id, step)).call
+            except Conflict:
+                return await self._store.get(call_id)  # lapsed or settled by a person meanwhile
+            except StoreUnavailable:
+                log.exception("an outcome could not be recorded yet", extra={"call": call_id})
+            await asyncio.sleep(pause)
+        raise AssertionError("unreachable: the pauses never end")
+
+    # --- the clock ---
+
+    async def expire_due(self) -> int:
+        """End what is past its deadline or lease. Returns how many calls changed."""
+        due = await self._store.due()
+        changes = [await self._tick(call_id) for call_id in due]
+        return sum(change.event is not None for change in changes)
+
+    async def _tick(self, call_id: CallId) -> Change:
+        def step(call: Call, now: datetime) -> Change:
+            if call.status is Status.EXECUTING:
+                return steps.lapse(call, now=now)
+            return steps.expire(call, now=now)
+
+        return await self._advance(call_id, step)
+
+    async def release_due(self, send: Send) -> int:
+        """Start approved calls that nobody waits for and that may run all the same."""
+        self.released.clear()
+        living = await self._store.living()
+        started, after = 0, None
+        while True:
+            page = await self._store.find(states={Status.APPROVED}, after=after, limit=200)
+            for call in page.calls:
+                if self._is_ours_to_release(call, living):
+                    self.start(call.id, send)
+                    started += 1
+            after = page.next
+            if after is None:
+                return started
+
+    def _is_ours_to_release(self, call: Call, living: frozenset[str]) -> bool:
+        waiting = call.listener is Listener.WAITING and call.listener_owner in living
+        return not self._attached[call.id] and not waiting and steps.releasable(call)
+
+    async def poll(self) -> None:
+        """Learn what other processes on the same store have changed."""
+        changed, self._mark = await self._store.changes(self._mark)
+        for subject in changed:
+            if subject == "credentials":
+                await self.keyring.refresh()
+            else:
+                self._wake(CallId(subject), None)
+
+    async def heartbeat(self) -> None:
+        await self._store.heartbeat(self.instance)
+
+    async def adopt(self, rules: Rulebook, entry: Entry) -> None:
+        """Put new rules in force, and hold every waiting call against them."""
+        await self._store.journal(entry)
+        self._rules = rules
+        self.keyring.directory = rules.directory
+        waiting = {Status.PENDING, Status.APPROVED}
+        after: str | None = None
+        while True:
+            page = await self._store.find(states=waiting, after=after, limit=200)
+            for call in page.calls:
+                await self._advance(call.id, self._review)
+            after = page.next
+            if after is None:
+                return
+
+    def _review(self, call: Call, now: datetime) -> Change:
+        return steps.review(call, self._judge(call), now=now)
+
+    async def note(self, entry: Entry) -> None:
+        """Write something about the service itself into the trail."""
+        await self._store.journal(entry)
+
+    # --- inside ---
+
+    def _judge(self, call: Call) -> Verdict:
+        asked = call.asked
+        arguments = canonical.read(asked.arguments)
+        return self.rules.judge(asked.agent, asked.upstream, asked.tool, arguments)
+
+    async def _advance(self, call_id: CallId, step: Step) -> Change:
+        change = await self._store.advance(call_id, step)
+        self._publish(change)
+        return change
+
+    def _publish(self, change: Change) -> None:
+        if change.event is not None:
+            self._wake(change.call.id, change.call)
+
+    def _wake(self, call_id: CallId, call: Call | None) -> None:
+        self.released.set()
+        self.wakeups.wake(call_id, call)
+
+    def _spawn(self, work: Coroutine[object, object, object]) -> None:
+        self._tasks.create_task(_quietly(work))
+
+
+_STANDING: Final = frozenset({Event.ENDORSE, Event.APPROVE, Event.REJECT, Event.REVOKE})
+
+
+def _unsent(why: str) -> Answer:
+    error: canonical.JSON = {"code": -32603, "message": f"The call never left the gateway: {why}"}
+    return Answer(status=Status.FAILED, body=canonical.write({"error": error}))
+
+
+async def _quietly(work: Coroutine[object, object, object]) -> None:
+    """Keep one call's trouble from ending the others: a task group falls with its first error."""
+    try:
+        await work
+    except (Conflict, NotFound):
+        log.debug("somebody else was first")
+    except Exception:
+        log.exception("work in the background failed")

@@ -1,0 +1,145 @@
+"""Rows to values and back: one mapper per value, and nothing else."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import TypeAdapter
+from sqlalchemy import RowMapping
+
+from approval.core.call import (
+    Attempt,
+    Call,
+    CallId,
+    Choice,
+    Listener,
+    Reason,
+    Requirement,
+    Status,
+    ToolCall,
+    Vote,
+)
+
+_REQUIREMENT = TypeAdapter(Requirement)
+_REASONS = TypeAdapter(tuple[Reason, ...])
+
+
+def call_row(call: Call) -> dict[str, Any]:
+    """Name every column of the call's row."""
+    asked = call.asked
+    return {
+        "id": call.id,
+        "agent": asked.agent,
+        "upstream": asked.upstream,
+        "tool": asked.tool,
+        "arguments_digest": asked.arguments_digest,
+        "key": asked.key,
+        "protocol_version": asked.protocol_version,
+        "status": call.status.value,
+        "version": call.version,
+        "title": call.title,
+        "requirement": _REQUIREMENT.dump_json(call.requirement).decode(),
+        "reasons": _REASONS.dump_json(call.reasons).decode(),
+        "policy_digest": call.policy_digest,
+        "created_at": call.created_at,
+        "decide_before": call.decide_before,
+        "run_before": call.run_before,
+        "decided_at": call.decided_at,
+        "ended_at": call.ended_at,
+        "delivered_at": call.delivered_at,
+        "timer_at": _timer(call),
+        "listener": call.listener.value,
+        "listener_owner": call.listener_owner,
+        "ended_by": call.ended_by,
+        "note": call.note,
+    }
+
+
+def _timer(call: Call) -> object:
+    """Tell when the clock next has a say in this call."""
+    match call.status:
+        case Status.PENDING:
+            return call.decide_before
+        case Status.APPROVED:
+            return call.run_before
+        case Status.EXECUTING:
+            return call.attempt.lease_until if call.attempt else None
+        case _:
+            return None
+
+
+def to_call(row: RowMapping, votes: Sequence[RowMapping], attempt: RowMapping | None) -> Call:
+    """Rebuild the call from its row, its arguments, its votes and its latest attempt."""
+    asked = ToolCall(
+        agent=row["agent"],
+        upstream=row["upstream"],
+        tool=row["tool"],
+        arguments=row["arguments"],
+        key=row["key"],
+        protocol_version=row["protocol_version"],
+    )
+    return Call(
+        id=CallId(row["id"]),
+        asked=asked,
+        status=Status(row["status"]),
+        version=row["version"],
+        requirement=_REQUIREMENT.validate_json(row["requirement"]),
+        reasons=_REASONS.validate_json(row["reasons"]),
+        policy_digest=row["policy_digest"],
+        created_at=row["created_at"],
+        decide_before=row["decide_before"],
+        title=row["title"],
+        run_before=row["run_before"],
+        decided_at=row["decided_at"],
+        ended_at=row["ended_at"],
+        delivered_at=row["delivered_at"],
+        listener=Listener(row["listener"]),
+        listener_owner=row["listener_owner"],
+        ended_by=row["ended_by"],
+        note=row["note"],
+        votes=tuple(to_vote(vote) for vote in votes),
+        attempt=to_attempt(attempt) if attempt is not None else None,
+    )
+
+
+def vote_row(call_id: CallId, vote: Vote) -> dict[str, Any]:
+    return {
+        "call_id": call_id,
+        "person": vote.person,
+        "choice": vote.choice.value,
+        "digest": vote.digest,
+        "at": vote.at,
+        "via": vote.via,
+        "reason": vote.reason,
+    }
+
+
+def to_vote(row: RowMapping) -> Vote:
+    return Vote(
+        person=row["person"],
+        choice=Choice(row["choice"]),
+        digest=row["digest"],
+        at=row["at"],
+        via=row["via"],
+        reason=row["reason"],
+    )
+
+
+def attempt_row(call_id: CallId, attempt: Attempt) -> dict[str, Any]:
+    return {
+        "call_id": call_id,
+        "number": attempt.number,
+        "owner": attempt.owner,
+        "claimed_at": attempt.claimed_at,
+        "lease_until": attempt.lease_until,
+        "outcome": attempt.outcome,
+    }
+
+
+def to_attempt(row: RowMapping) -> Attempt:
+    return Attempt(
+        number=row["number"],
+        owner=row["owner"],
+        claimed_at=row["claimed_at"],
+        lease_until=row["lease_until"],
+        outcome=row["outcome"],
+    )

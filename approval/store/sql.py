@@ -1,0 +1,378 @@
+"""Units of work: what is read and written together, the same on every database.
+
+Each is a plain function over a SQLAlchemy connection inside a transaction that its engine has
+opened. Lock order everywhere: call, attempt, audit head last; the engine writes the audit entries a
+unit leaves in its `Work` after the units, so that the head is held for the shortest time.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import (
+    Connection,
+    Row,
+    RowMapping,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.exc import IntegrityError
+
+from approval.core.audit import Entry, Written
+from approval.core.call import Answer, Call, CallId, CallPage, Listener, Status, ToolCall
+from approval.core.lifecycle import Change, Event
+from approval.core.steps import REDELIVER
+from approval.errors import Conflict, NotFound, Refused
+from approval.ports import Admission, Credential, Step
+from approval.store import rows
+from approval.store.tables import (
+    LIVE,
+    attempts,
+    audit,
+    call_bodies,
+    calls,
+    credentials,
+    notices,
+    processes,
+    votes,
+)
+
+ALIVE: Final = timedelta(seconds=15)
+KEEP_NOTICES: Final = timedelta(hours=1)
+CREDENTIALS: Final = "credentials"
+"""The subject of a notice that says: tokens were issued or revoked."""
+
+
+@dataclass(slots=True)
+class Work:
+    """One unit's share of a transaction: its connection, the store's time, what it leaves behind.
+
+    `now` was read after the lock was taken. `entries` go into the trail with the same commit.
+    """
+
+    connection: Connection
+    now: datetime
+    entries: list[Entry] = field(default_factory=list)
+
+
+# --- calls ---
+
+_CALL = select(calls, call_bodies.c.arguments).join(
+    call_bodies, call_bodies.c.call_id == calls.c.id
+)
+_CALL_BY_ID = _CALL.where(calls.c.id == bindparam("id"))
+_EQUAL = _CALL.where(
+    calls.c.agent == bindparam("agent"),
+    calls.c.upstream == bindparam("upstream"),
+    calls.c.tool == bindparam("tool"),
+    calls.c.arguments_digest == bindparam("arguments_digest"),
+    calls.c.key == bindparam("key"),
+)
+# The index `call_live_once` lets this find one row at most. It is asked first, for ids tell which
+# call is the latest only while the clock moves: set back, it stands still until it has caught up.
+_EQUAL_LIVE = _EQUAL.where(text(LIVE))
+_EQUAL_LATEST = _EQUAL.order_by(calls.c.id.desc()).limit(1)
+_VOTES = select(votes).where(votes.c.call_id == bindparam("id")).order_by(votes.c.at)
+_ATTEMPT = (
+    select(attempts)
+    .where(attempts.c.call_id == bindparam("id"))
+    .order_by(attempts.c.number.desc())
+    .limit(1)
+)
+
+
+def get(connection: Connection, call_id: CallId) -> Call:
+    """Read one call; `NotFound` if there is none."""
+    row = connection.execute(_CALL_BY_ID, {"id": call_id}).mappings().one_or_none()
+    if row is None:
+        raise NotFound("there is no such call")
+    return _whole(connection, row)
+
+
+def _whole(connection: Connection, row: RowMapping) -> Call:
+    key = {"id": row["id"]}
+    given = connection.execute(_VOTES, key).mappings().all()
+    attempt = connection.execute(_ATTEMPT, key).mappings().one_or_none()
+    return rows.to_call(row, given, attempt)
+
+
+def admit(work: Work, asked: ToolCall, step: Admission) -> Change:
+    """Find the latest equal call, run the step, write what it says."""
+    identity = {
+        "agent": asked.agent,
+        "upstream": asked.upstream,
+        "tool": asked.tool,
+        "arguments_digest": asked.arguments_digest,
+        "key": asked.key,
+    }
+    _refuse_reused_key(work, asked)
+    row = (
+        work.connection.execute(_EQUAL_LIVE, identity).mappings().one_or_none()
+        or work.connection.execute(_EQUAL_LATEST, identity).mappings().one_or_none()
+    )
+    existing = _whole(work.connection, row) if row is not None else None
+    change = step(existing, work.now)
+    if change.event is Event.HOLD:
+        _insert(work, change)
+    elif change.event is not None:
+        _save(work, existing, change)
+    return change
+
+
+def _refuse_reused_key(work: Work, asked: ToolCall) -> None:
+    """One key stands for one call: with other arguments it is the agent's mistake, not a call."""
+    if not asked.key:
+        return
+    other = (
+        select(calls.c.id)
+        .where(
+            calls.c.agent == asked.agent,
+            calls.c.key == asked.key,
+            calls.c.created_at > work.now - REDELIVER,
+            (calls.c.arguments_digest != asked.arguments_digest)
+            | (calls.c.tool != asked.tool)
+            | (calls.c.upstream != asked.upstream),
+        )
+        .limit(1)
+    )
+    if work.connection.execute(other).first() is not None:
+        raise Refused("key_reused", "This key already stands for another call; choose a new key.")
+
+
+def advance(work: Work, call_id: CallId, step: Step) -> Change:
+    """Read the call under the lock, run the step, write what it says."""
+    before = get(work.connection, call_id)
+    change = step(before, work.now)
+    if change.event is not None:
+        _save(work, before, change)
+    return change
+
+
+def _insert(work: Work, change: Change) -> None:
+    call = change.call
+    try:
+        work.connection.execute(insert(calls), rows.call_row(call))
+    except IntegrityError as twice:
+        raise Conflict("an equal call was admitted at the same moment") from twice
+    work.connection.execute(
+        insert(call_bodies), {"call_id": call.id, "arguments": call.asked.arguments}
+    )
+    _tell(work, change)
+
+
+_SAVE = update(calls).where(
+    calls.c.id == bindparam("b_id"), calls.c.version == bindparam("b_version")
+)
+
+
+def _save(work: Work, before: Call | None, change: Change) -> None:
+    """Write the call as it is now, guarded by the version it was read at."""
+    call, connection = change.call, work.connection
+    if before is None:
+        raise ValueError("a step changed a call that was not there")
+    row = rows.call_row(call)
+    del row["id"]
+    saved = connection.execute(_SAVE, {**row, "b_id": call.id, "b_version": before.version})
+    if saved.rowcount != 1:
+        raise Conflict("the call was changed at the same moment")
+    for vote in call.votes[len(before.votes) :]:
+        connection.execute(insert(votes), rows.vote_row(call.id, vote))
+    if call.attempt is not None and call.attempt != before.attempt:
+        _save_attempt(connection, call)
+    if change.answer is not None:
+        _save_answer(connection, call.id, change.answer)
+    _tell(work, change)
+
+
+def _save_attempt(connection: Connection, call: Call) -> None:
+    if call.attempt is None:
+        return
+    row = rows.attempt_row(call.id, call.attempt)
+    known = (attempts.c.call_id == call.id) & (attempts.c.number == call.attempt.number)
+    if connection.execute(update(attempts).where(known).values(row)).rowcount == 0:
+        connection.execute(insert(attempts), row)
+
+
+def _save_answer(connection: Connection, call_id: CallId, answer: Answer) -> None:
+    connection.execute(
+        update(call_bodies)
+        .where(call_bodies.c.call_id == call_id)
+        .values(answer=answer.body, answer_status=answer.status.value)
+    )
+
+
+def _tell(work: Work, change: Change) -> None:
+    work.entries.append(change.entry())
+    _notice(work, change.call.id, change.call.version)
+
+
+def _notice(work: Work, subject: str, version: int) -> None:
+    work.connection.execute(
+        insert(notices), {"subject": subject, "version": version, "at": work.now}
+    )
+
+
+_ENDED: Final = tuple(status.value for status in Status if status.ended)
+
+
+def listen(work: Work, call_id: CallId, listener: Listener, owner: str) -> None:
+    """Note what the agent knows of a call that has not ended."""
+    noted = work.connection.execute(
+        update(calls)
+        .where(calls.c.id == call_id, calls.c.status.not_in(_ENDED))
+        .values(listener=listener.value, listener_owner=owner)
+    )
+    if noted.rowcount:
+        _notice(work, call_id, 0)
+
+
+def deliver(work: Work, call_id: CallId, entry: Entry) -> None:
+    """Note the first time that the agent was handed the call's outcome.
+
+    A call in doubt has none yet: what a person or a late answer finds is still to be handed over.
+    """
+    noted = work.connection.execute(
+        update(calls)
+        .where(calls.c.id == call_id, calls.c.delivered_at.is_(None), calls.c.status.in_(_ENDED))
+        .values(delivered_at=work.now)
+    )
+    if noted.rowcount:
+        work.entries.append(entry)
+
+
+def answer(connection: Connection, call_id: CallId) -> Answer | None:
+    """Read what the upstream answered."""
+    row = connection.execute(select(call_bodies).where(call_bodies.c.call_id == call_id)).first()
+    if row is None or row.answer is None:
+        return None
+    return Answer(status=Status(row.answer_status), body=row.answer)
+
+
+def find(
+    connection: Connection, states: Collection[Status], after: str | None, limit: int
+) -> CallPage:
+    """Read a page of calls, newest first (ids sort by time)."""
+    query = _CALL.order_by(calls.c.id.desc()).limit(limit + 1)
+    if states:
+        query = query.where(calls.c.status.in_(sorted(status.value for status in states)))
+    if after is not None:
+        query = query.where(calls.c.id < after)
+    found = connection.execute(query).mappings().all()
+    page = tuple(_whole(connection, row) for row in found[:limit])
+    return CallPage(calls=page, next=page[-1].id if len(found) > limit else None)
+
+
+def due(connection: Connection, now: datetime) -> tuple[CallId, ...]:
+    """Name calls whose timer has passed."""
+    query = select(calls.c.id).where(calls.c.timer_at < now).order_by(calls.c.timer_at).limit(500)
+    return tuple(CallId(row.id) for row in connection.execute(query))
+
+
+# --- what other processes did ---
+
+
+def changes(connection: Connection, after: int) -> tuple[tuple[str, ...], int]:
+    """Name what changed after this mark; -1 answers nothing and the present mark."""
+    if after < 0:
+        return (), connection.execute(select(func.max(notices.c.id))).scalar() or 0
+    query = select(notices.c.id, notices.c.subject).where(notices.c.id > after)
+    found = connection.execute(query.order_by(notices.c.id).limit(5000)).all()
+    return tuple(row.subject for row in found), found[-1].id if found else after
+
+
+def heartbeat(work: Work, instance: str) -> None:
+    """Say that this process lives; forget the dead and what everybody has read."""
+    row = {"instance": instance, "heartbeat_at": work.now}
+    known = processes.c.instance == instance
+    if work.connection.execute(update(processes).where(known).values(row)).rowcount == 0:
+        work.connection.execute(insert(processes), row)
+    work.connection.execute(
+        delete(processes).where(processes.c.heartbeat_at < work.now - 4 * ALIVE)
+    )
+    work.connection.execute(delete(notices).where(notices.c.at < work.now - KEEP_NOTICES))
+
+
+def living(connection: Connection, now: datetime) -> frozenset[str]:
+    """Name the processes with a recent sign of life."""
+    query = select(processes.c.instance).where(processes.c.heartbeat_at >= now - ALIVE)
+    return frozenset(connection.execute(query).scalars())
+
+
+# --- credentials ---
+
+
+def keep_credential(work: Work, credential: Credential, entry: Entry) -> None:
+    """Keep an issued secret's digest; forget those that have expired."""
+    expired = credentials.c.expires_at <= work.now
+    work.connection.execute(delete(credentials).where(expired))
+    work.connection.execute(
+        insert(credentials),
+        {
+            "digest": credential.digest,
+            "kind": credential.kind,
+            "subject": credential.subject,
+            "created_at": credential.created_at,
+            "expires_at": credential.expires_at,
+        },
+    )
+    work.entries.append(entry)
+    _notice(work, CREDENTIALS, 0)
+
+
+def find_credentials(connection: Connection, kind: str, now: datetime) -> tuple[Credential, ...]:
+    """Read the unexpired credentials of one kind."""
+    valid = credentials.c.expires_at.is_(None) | (credentials.c.expires_at > now)
+    found = connection.execute(select(credentials).where(credentials.c.kind == kind, valid)).all()
+    return tuple(_credential(row) for row in found)
+
+
+def spend_credential(work: Work, kind: str, digest: str, entry: Entry) -> Credential | None:
+    """Take a credential away and answer it, if it is there and has not expired."""
+    same = (credentials.c.kind == kind) & (credentials.c.digest == digest)
+    row = work.connection.execute(select(credentials).where(same)).one_or_none()
+    if row is None or (row.expires_at is not None and row.expires_at <= work.now):
+        return None
+    taken = work.connection.execute(delete(credentials).where(same))
+    if taken.rowcount != 1:
+        return None
+    found = _credential(row)
+    work.entries.append(replace(entry, facts={**entry.facts, "bearer": found.subject}))
+    _notice(work, CREDENTIALS, 0)
+    return found
+
+
+def _credential(row: Row[Any]) -> Credential:
+    return Credential(
+        digest=row.digest,
+        kind=row.kind,
+        subject=row.subject,
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+    )
+
+
+# --- the trail ---
+
+
+def trail(
+    connection: Connection, after: int, limit: int, subject: str | None
+) -> tuple[Written, ...]:
+    """Read audit entries in order."""
+    query = select(audit).where(audit.c.seq > after).order_by(audit.c.seq).limit(limit)
+    if subject is not None:
+        query = query.where(audit.c.subject == subject)
+    return tuple(
+        Written(seq=row.seq, body=row.body, hash=row.hash) for row in connection.execute(query)
+    )
+
+
+def statuses(connection: Connection) -> dict[str, tuple[str, int]]:
+    """Read every call's status and version: what the trail, replayed, must lead to."""
+    query = select(calls.c.id, calls.c.status, calls.c.version)
+    return {row.id: (row.status, row.version) for row in connection.execute(query)}

@@ -1,0 +1,123 @@
+"""The store: every method one transaction, whatever database is beneath."""
+
+from collections.abc import Callable, Collection
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Self
+
+from approval.core.audit import Entry, Tag, Written
+from approval.core.call import Answer, Call, CallId, CallPage, Listener, Status, ToolCall
+from approval.core.lifecycle import Change
+from approval.errors import Misconfigured
+from approval.ports import Admission, Credential, Step, TrailReport
+from approval.store import sql, trail
+from approval.store.sqlite import SqliteEngine
+
+PREFIX = "sqlite:///"
+
+
+def wall_clock() -> datetime:
+    """Read the machine's clock: the store's default, and the only place besides `app` that may."""
+    return datetime.now(UTC)  # noqa: TID251
+
+
+class SqlStore:
+    """Keeps everything in one SQL database: `ports.Store` is the contract. Open it, close it."""
+
+    def __init__(self, engine: SqliteEngine) -> None:
+        self._engine = engine
+
+    @classmethod
+    async def open(
+        cls, url: str, *, base: Path = Path(), clock: Callable[[], datetime] = wall_clock
+    ) -> Self:
+        """Open `sqlite:///file`, relative to `base`, and bring its schema up to date.
+
+        Raises:
+            Misconfigured: If the URL names another database, or the file cannot be used.
+        """
+        if not url.startswith(PREFIX) or len(url) == len(PREFIX) or ":memory:" in url:
+            raise Misconfigured((f"database.url: {url!r} is not a file; write sqlite:///name.db",))
+        return cls(await SqliteEngine.open(base / url.removeprefix(PREFIX), clock))
+
+    async def close(self) -> None:
+        """Commit what is queued and let the database go."""
+        await self._engine.close()
+
+    def take_duty(self) -> bool:
+        """Try to become the one process that sweeps and delivers for this database."""
+        return self._engine.take_duty()
+
+    async def backup(self, target: Path) -> None:
+        """Copy the database as it is now into a new file, while it is in use."""
+        await self._engine.backup(target)
+
+    async def journal(self, entry: Entry) -> None:
+        await self._engine.journal(entry)
+
+    def journal_later(self, entry: Entry) -> None:
+        self._engine.journal_later(entry)
+
+    async def admit(self, asked: ToolCall, step: Admission) -> Change:
+        return await self._engine.write(partial(sql.admit, asked=asked, step=step))
+
+    async def advance(self, call_id: CallId, step: Step) -> Change:
+        return await self._engine.write(partial(sql.advance, call_id=call_id, step=step))
+
+    async def listen(self, call_id: CallId, listener: Listener, owner: str) -> None:
+        await self._engine.write(
+            partial(sql.listen, call_id=call_id, listener=listener, owner=owner)
+        )
+
+    async def deliver(self, call_id: CallId) -> None:
+        entry = Entry(tag=Tag.CALL_DELIVER, subject=call_id, actor="service")
+        await self._engine.write(partial(sql.deliver, call_id=call_id, entry=entry))
+
+    async def get(self, call_id: CallId) -> Call:
+        return await self._engine.read(partial(sql.get, call_id=call_id))
+
+    async def answer(self, call_id: CallId) -> Answer | None:
+        return await self._engine.read(partial(sql.answer, call_id=call_id))
+
+    async def find(
+        self, *, states: Collection[Status] = (), after: str | None = None, limit: int = 50
+    ) -> CallPage:
+        return await self._engine.read(partial(sql.find, states=states, after=after, limit=limit))
+
+    async def due(self) -> tuple[CallId, ...]:
+        return await self._engine.read(partial(sql.due, now=self._engine.now()))
+
+    async def changes(self, after: int) -> tuple[tuple[str, ...], int]:
+        return await self._engine.read(partial(sql.changes, after=after))
+
+    async def heartbeat(self, instance: str) -> None:
+        await self._engine.write(partial(sql.heartbeat, instance=instance))
+
+    async def living(self) -> frozenset[str]:
+        return await self._engine.read(partial(sql.living, now=self._engine.now()))
+
+    async def keep_credential(self, credential: Credential, entry: Entry) -> None:
+        await self._engine.write(partial(sql.keep_credential, credential=credential, entry=entry))
+
+    async def credentials(self, kind: str) -> tuple[Credential, ...]:
+        now = self._engine.now()
+        return await self._engine.read(partial(sql.find_credentials, kind=kind, now=now))
+
+    async def spend_credential(self, kind: str, digest: str, entry: Entry) -> Credential | None:
+        return await self._engine.write(
+            partial(sql.spend_credential, kind=kind, digest=digest, entry=entry)
+        )
+
+    async def trail(
+        self, *, after: int = 0, limit: int = 100, subject: str | None = None
+    ) -> tuple[Written, ...]:
+        return await self._engine.read(
+            partial(sql.trail, after=after, limit=limit, subject=subject)
+        )
+
+    async def verify(self) -> TrailReport:
+        return await self._engine.read(trail.verify)
+
+    async def now(self) -> datetime:
+        return self._engine.now()

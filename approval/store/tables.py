@@ -1,0 +1,203 @@
+"""The tables, as SQLAlchemy knows them. `migrations/` makes them; a test holds the two together.
+
+Constraints and unique indexes repeat in the database what the core promises: one live call for
+equal requests, one open attempt per call, one vote per person and choice.
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    TypeDecorator,
+    text,
+)
+from typing_extensions import override
+
+SCHEMA: Final = 1
+"""The number of the newest migration this code knows. A writer refuses a higher one."""
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+
+class Instant(TypeDecorator[datetime]):
+    """An aware UTC time as whole microseconds since 1970: exact, sortable, alike everywhere."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    @override
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
+        return None if value is None else to_microseconds(value)
+
+    @override
+    def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else from_microseconds(value)
+
+
+def to_microseconds(value: datetime) -> int:
+    return (value - _EPOCH) // _MICROSECOND
+
+
+def from_microseconds(value: int) -> datetime:
+    return _EPOCH + value * _MICROSECOND
+
+
+metadata = MetaData()
+
+LIVE: Final = "status IN ('pending', 'approved', 'executing', 'in_doubt')"
+"""The calls that have not ended. A query that says it in these words finds the partial index."""
+
+calls = Table(
+    "call",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("agent", Text, nullable=False),
+    Column("upstream", Text, nullable=False),
+    Column("tool", Text, nullable=False),
+    Column("arguments_digest", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("protocol_version", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("title", Text),
+    Column("requirement", Text, nullable=False),
+    Column("reasons", Text, nullable=False),
+    Column("policy_digest", Text, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("decide_before", Instant, nullable=False),
+    Column("run_before", Instant),
+    Column("decided_at", Instant),
+    Column("ended_at", Instant),
+    Column("delivered_at", Instant),
+    Column("timer_at", Instant),
+    Column("listener", Text, nullable=False),
+    Column("listener_owner", Text, nullable=False),
+    Column("ended_by", Text, nullable=False),
+    Column("note", Text, nullable=False),
+    Index(
+        "call_live_once",
+        "agent",
+        "upstream",
+        "tool",
+        "arguments_digest",
+        "key",
+        unique=True,
+        sqlite_where=text(LIVE),
+        postgresql_where=text(LIVE),
+    ),
+    Index("call_equal", "agent", "upstream", "tool", "arguments_digest", "key", "id"),
+    Index(
+        "call_key",
+        "agent",
+        "key",
+        "created_at",
+        sqlite_where=text("key <> ''"),
+        postgresql_where=text("key <> ''"),
+    ),
+    Index(
+        "call_timer",
+        "timer_at",
+        sqlite_where=text("timer_at IS NOT NULL"),
+        postgresql_where=text("timer_at IS NOT NULL"),
+    ),
+    Index("call_status", "status", "id"),
+)
+
+call_bodies = Table(
+    "call_body",
+    metadata,
+    Column("call_id", Text, ForeignKey("call.id"), primary_key=True),
+    # Bytes, not text: PostgreSQL's text cannot hold U+0000, which is legal in JSON.
+    Column("arguments", LargeBinary, nullable=False),
+    Column("answer", LargeBinary),
+    Column("answer_status", Text),
+)
+
+votes = Table(
+    "vote",
+    metadata,
+    Column("call_id", Text, ForeignKey("call.id"), primary_key=True),
+    Column("person", Text, primary_key=True),
+    Column("choice", Text, primary_key=True),
+    Column("digest", Text, nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("via", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+)
+
+attempts = Table(
+    "attempt",
+    metadata,
+    Column("call_id", Text, ForeignKey("call.id"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("claimed_at", Instant, nullable=False),
+    Column("lease_until", Instant, nullable=False),
+    Column("outcome", Text),
+    Index(
+        "attempt_open_once",
+        "call_id",
+        unique=True,
+        sqlite_where=text("outcome IS NULL"),
+        postgresql_where=text("outcome IS NULL"),
+    ),
+)
+
+notices = Table(
+    "notice",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("subject", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("at", Instant, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("seq", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("subject", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+    Index("audit_subject", "subject", "seq"),
+)
+
+audit_head = Table(
+    "audit_head",
+    metadata,
+    Column("only", Integer, primary_key=True),
+    Column("seq", BigInteger, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("schema", Integer, nullable=False),
+)
+
+credentials = Table(
+    "credential",
+    metadata,
+    Column("digest", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("expires_at", Instant),
+    Index("credential_kind", "kind"),
+)
+
+processes = Table(
+    "process",
+    metadata,
+    Column("instance", Text, primary_key=True),
+    Column("heartbeat_at", Instant, nullable=False),
+)

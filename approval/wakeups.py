@@ -1,0 +1,53 @@
+"""Who in this process waits for a change, and how they hear of it: hints, the store decides."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from approval.core.call import Call, CallId
+
+BACKLOG: Final = 1000
+
+
+class Wakeups:
+    """Wakes those who watch one call, and tells those who watch all of them."""
+
+    def __init__(self) -> None:
+        self._watchers: dict[CallId, set[asyncio.Future[Call | None]]] = {}
+        self._subscribers: set[asyncio.Queue[CallId]] = set()
+
+    def wake(self, call_id: CallId, call: Call | None) -> None:
+        """Tell everybody that this call has changed; `call` is how it is now, where known."""
+        for future in self._watchers.get(call_id, ()):
+            if not future.done():
+                future.set_result(call)
+        for queue in self._subscribers:
+            if not queue.full():
+                queue.put_nowait(call_id)
+
+    @contextmanager
+    def watching(self, call_id: CallId) -> Iterator[asyncio.Future[Call | None]]:
+        """Watch one call: the future is done at its next change.
+
+        Enter first and read the store second, or a change in between is missed.
+        """
+        future: asyncio.Future[Call | None] = asyncio.get_running_loop().create_future()
+        watchers = self._watchers.setdefault(call_id, set())
+        watchers.add(future)
+        try:
+            yield future
+        finally:
+            watchers.discard(future)
+            if not watchers:
+                self._watchers.pop(call_id, None)
+
+    @contextmanager
+    def subscribed(self) -> Iterator[asyncio.Queue[CallId]]:
+        """Hear of every change; one that falls `BACKLOG` behind misses some and must re-read."""
+        queue: asyncio.Queue[CallId] = asyncio.Queue(BACKLOG)
+        self._subscribers.add(queue)
+        try:
+            yield queue
+        finally:
+            self._subscribers.discard(queue)

@@ -1,0 +1,184 @@
+"""The life of a call is exactly one table: everything in it, and nothing that is not in it."""
+
+from datetime import timedelta
+from itertools import product
+
+import pytest
+
+from approval.core.audit import Entry, Tag
+from approval.core.call import Status
+from approval.core.lifecycle import (
+    TRANSITIONS,
+    Change,
+    Event,
+    Funds,
+    diagram,
+    move,
+    replayed,
+)
+from approval.errors import Conflict
+from tests.factories import NOW, make_call
+
+# The design's own words, typed a second time: a slip in the code must not move the test with it.
+STORY = """
+new        hold            pending      reserve
+new        deny            denied       none
+pending    join            pending      keep
+pending    tighten         pending      keep
+pending    endorse         pending      keep
+pending    approve         approved     keep
+pending    reject          rejected     void
+pending    expire          expired      void
+pending    cancel          cancelled    void
+pending    invalidate      invalidated  void
+approved   join            approved     keep
+approved   revoke          rejected     void
+approved   expire          expired      void
+approved   cancel          cancelled    void
+approved   invalidate      invalidated  void
+approved   claim           executing    keep
+executing  join            executing    keep
+executing  succeed         executed     post
+executing  err             errored      by_rule
+executing  fail            failed       void
+executing  lose            in_doubt     keep
+in_doubt   join            in_doubt     keep
+in_doubt   succeed_late    executed     post
+in_doubt   err_late        errored      by_rule
+in_doubt   settle_executed executed     post
+in_doubt   settle_failed   failed       void
+"""
+ROWS = [line.split() for line in STORY.strip().splitlines()]
+WANTED = {
+    (None if source == "new" else Status(source), Event(event)): (Status(to), Funds[funds.upper()])
+    for source, event, to, funds in ROWS
+}
+SOURCES: tuple[Status | None, ...] = (None, *Status)
+PAIRS = list(product(SOURCES, Event))
+
+
+@pytest.mark.parametrize(("source", "event"), PAIRS)
+def test_every_pair_of_status_and_event_does_what_the_story_says(
+    source: Status | None, event: Event
+) -> None:
+    found = TRANSITIONS.get((source, event))
+    assert (found and (found.target, found.funds)) == WANTED.get((source, event))
+
+
+@pytest.mark.parametrize(("source", "event"), list(product(Status, Event)))
+def test_a_call_moves_along_the_table_or_not_at_all(source: Status, event: Event) -> None:
+    call = make_call(status=source, version=4)
+    if (source, event) not in WANTED:
+        with pytest.raises(Conflict, match=f"the call is {source} and takes no {event}"):
+            move(call, event, "clock", now=NOW)
+        return
+    target, funds = WANTED[source, event]
+    ended_at = NOW if target.ended else None
+    assert move(call, event, "clock", now=NOW, facts={"why": "x"}) == Change(
+        call=make_call(status=target, version=5, ended_at=ended_at),
+        event=event,
+        previous=source,
+        funds=funds,
+        actor="clock",
+        facts={"why": "x"},
+    )
+
+
+@pytest.mark.parametrize(("source", "event"), PAIRS)
+def test_replaying_follows_the_same_table(source: Status | None, event: Event) -> None:
+    if (source, event) in WANTED:
+        assert replayed(source, event) is WANTED[source, event][0]
+        return
+    with pytest.raises(Conflict, match="which cannot happen"):
+        replayed(source, event)
+
+
+def test_no_end_has_a_way_out() -> None:
+    assert [source for source, _ in TRANSITIONS if source is not None and source.ended] == []
+
+
+def test_what_has_left_for_the_upstream_never_waits_again() -> None:
+    waiting = {Status.PENDING, Status.APPROVED}
+    after_claim = {Status.EXECUTING, Status.IN_DOUBT}
+    back = [
+        key for key, to in TRANSITIONS.items() if key[0] in after_claim and to.target in waiting
+    ]
+    assert back == []
+
+
+def test_only_a_claim_leads_to_executing_and_only_a_loss_to_doubt() -> None:
+    into = {
+        status: {
+            event
+            for (source, event), to in TRANSITIONS.items()
+            if to.target is status and source is not status
+        }
+        for status in (Status.EXECUTING, Status.IN_DOUBT)
+    }
+    assert into == {Status.EXECUTING: {Event.CLAIM}, Status.IN_DOUBT: {Event.LOSE}}
+
+
+def test_every_end_says_what_becomes_of_the_money() -> None:
+    for (source, _), to in TRANSITIONS.items():
+        if source is not None and to.target.ended:
+            assert to.funds in {Funds.POST, Funds.VOID, Funds.BY_RULE}
+
+
+@pytest.mark.parametrize("event", Event)
+def test_every_event_has_its_word_in_the_trail(event: Event) -> None:
+    change = Change(
+        call=make_call(version=3),
+        event=event,
+        previous=Status.PENDING,
+        actor="person:ann",
+        facts={"why": "x"},
+    )
+    assert change.entry() == Entry(
+        tag=Tag(f"call:{event.value}"),
+        subject="apr_00000000000000000000000000",
+        actor="person:ann",
+        facts={"from": "pending", "to": "pending", "version": 3, "why": "x"},
+    )
+
+
+def test_where_nothing_happened_there_is_nothing_to_write() -> None:
+    with pytest.raises(ValueError, match="has no audit entry"):
+        Change(call=make_call()).entry()
+
+
+def test_a_call_that_goes_on_keeps_the_end_it_does_not_have() -> None:
+    later = move(make_call(), Event.ENDORSE, "person:ann", now=NOW + timedelta(minutes=1))
+    assert later.call.ended_at is None
+
+
+def test_the_diagram_is_drawn_from_the_table() -> None:
+    assert diagram().splitlines() == [
+        "stateDiagram-v2",
+        "    [*] --> pending: hold",
+        "    [*] --> denied: deny",
+        "    pending --> approved: approve",
+        "    pending --> rejected: reject",
+        "    pending --> expired: expire",
+        "    pending --> cancelled: cancel",
+        "    pending --> invalidated: invalidate",
+        "    approved --> rejected: revoke",
+        "    approved --> expired: expire",
+        "    approved --> cancelled: cancel",
+        "    approved --> invalidated: invalidate",
+        "    approved --> executing: claim",
+        "    executing --> executed: succeed",
+        "    executing --> errored: err",
+        "    executing --> failed: fail",
+        "    executing --> in_doubt: lose",
+        "    in_doubt --> executed: succeed_late / settle_executed",
+        "    in_doubt --> errored: err_late",
+        "    in_doubt --> failed: settle_failed",
+        "    cancelled --> [*]",
+        "    denied --> [*]",
+        "    errored --> [*]",
+        "    executed --> [*]",
+        "    expired --> [*]",
+        "    failed --> [*]",
+        "    invalidated --> [*]",
+        "    rejected --> [*]",
+    ]

@@ -1,0 +1,505 @@
+"""Judgement: what stands when rules disagree, and that whatever cannot be judged is denied."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from approval.core.call import (
+    Factor,
+    OnDisconnect,
+    Outcome,
+    Reason,
+    Requirement,
+    Run,
+    Verdict,
+)
+from approval.core.conditions import Condition, Path, compile_path
+from approval.core.dialects import read_policy
+from approval.core.policy import (
+    MAX_PLANS,
+    DenyIf,
+    Finding,
+    Policy,
+    RequirementDefaults,
+    Subject,
+    combine,
+    evaluate,
+    is_hidden,
+    tighten,
+    tool_pattern,
+    unite,
+)
+
+FINANCE = Factor(approvers=("finance",))
+CFO = Factor(approvers=("cfo",))
+DENY_ALWAYS: Mapping[str, object] = {"deny_if": [{}]}
+GATE_ALWAYS: Mapping[str, object] = {"require_approval": [{}]}
+BIG = [{"path": "args.amount", "op": "gt", "value": 100}]
+SMALL = [{"path": "args.amount", "op": "lte", "value": 100}]
+
+
+def policy_of(**top: object) -> Policy:
+    document: Mapping[str, object] = {
+        "dialect": "approval-1",
+        "version": "1",
+        "default": "deny",
+        **top,
+    }
+    return read_policy(document, source="p", defaults=RequirementDefaults(approvers=("finance",)))
+
+
+def judge(policy: Policy, arguments: object = None, tool: str = "buy") -> Verdict:
+    return evaluate(
+        policy,
+        Subject(
+            agent="ops",
+            owner="ann",
+            groups=("buyers",),
+            upstream="shop",
+            tool=tool,
+            arguments={} if arguments is None else arguments,
+        ),
+    )
+
+
+def codes(verdict: Verdict) -> list[tuple[str, str]]:
+    return [(reason.code, reason.path) for reason in verdict.reasons]
+
+
+# --- one policy ---
+
+
+@pytest.mark.parametrize(
+    ("top", "outcome", "code", "path"),
+    [
+        ({}, "deny", "unlisted", "/default"),
+        ({"default": "allow"}, "allow", "default", "/default"),
+        ({"tools": {"buy": {}}}, "allow", "listed", "/tools/buy"),
+        ({"tools": {"BUY": {}}}, "deny", "unlisted", "/default"),
+        ({"tools": {"buy2": {}}}, "deny", "unlisted", "/default"),
+        ({"tools": {"b*": {}}}, "allow", "listed", "/tools/b*"),
+        ({"tools": {"b?y": {}}}, "allow", "listed", "/tools/b?y"),
+        ({"tools": {"b?": {}}}, "deny", "unlisted", "/default"),
+        ({"tools": {"*": {}}}, "deny", "unlisted", "/default"),
+        ({"all_tools": {}}, "deny", "unlisted", "/default"),
+        ({"tools": {"buy": {}}, "hide": ["buy"]}, "deny", "hide", "/hide/0"),
+        ({"tools": {"buy": {}}, "hide": ["x", "b*"]}, "deny", "hide", "/hide/1"),
+        ({"default": "allow", "hide": "*"}, "deny", "hide", "/hide"),
+        ({"default": "allow", "hide": []}, "allow", "default", "/default"),
+        ({"tools": {"buy": DENY_ALWAYS}}, "deny", "deny_if:true", "/tools/buy/deny_if/0"),
+        (
+            {"default": "allow", "tools": {"*": DENY_ALWAYS}},
+            "deny",
+            "deny_if:true",
+            "/tools/*/deny_if/0",
+        ),
+        (
+            {"tools": {"buy": {}}, "all_tools": GATE_ALWAYS},
+            "gate",
+            "require_approval:true",
+            "/all_tools/require_approval/0",
+        ),
+        (
+            {"tools": {"buy": {}, "b*": GATE_ALWAYS}},
+            "gate",
+            "require_approval:true",
+            "/tools/b*/require_approval/0",
+        ),
+        ({"tools": {"buy": {}, "sell": DENY_ALWAYS}}, "allow", "listed", "/tools/buy"),
+    ],
+)
+def test_what_a_policy_says_of_a_tool(
+    top: dict[str, object], outcome: str, code: str, path: str
+) -> None:
+    verdict = judge(policy_of(**top))
+    assert (verdict.outcome, codes(verdict)) == (Outcome(outcome), [(code, path)])
+    assert (verdict.requirement is not None) is (verdict.outcome is Outcome.GATE)
+    assert verdict.policy_digest == policy_of(**top).digest
+
+
+@pytest.mark.parametrize(
+    ("rule", "amount", "outcome", "code"),
+    [
+        ({"deny_if": [{"conditions": BIG}]}, 101, "deny", "deny_if:true"),
+        ({"deny_if": [{"conditions": BIG}]}, 100, "allow", "listed"),
+        ({"deny_if": [{"conditions": BIG}]}, "101", "deny", "deny_if:unknown"),
+        ({"deny_if": [{"conditions": BIG}]}, None, "deny", "deny_if:unknown"),
+        ({"require": [{"conditions": SMALL}]}, 100, "allow", "listed"),
+        ({"require": [{"conditions": SMALL}]}, 101, "deny", "require:false"),
+        ({"require": [{"conditions": SMALL}]}, "100", "deny", "require:unknown"),
+        ({"require": [{"conditions": SMALL}]}, True, "deny", "require:unknown"),
+        ({"require_approval": [{"conditions": BIG}]}, 101, "gate", "require_approval:true"),
+        ({"require_approval": [{"conditions": BIG}]}, 100, "allow", "listed"),
+        ({"require_approval": [{"conditions": BIG}]}, [], "gate", "require_approval:unknown"),
+    ],
+)
+def test_unknown_is_never_taken_for_harmless(
+    rule: dict[str, object], amount: object, outcome: str, code: str
+) -> None:
+    verdict = judge(policy_of(tools={"buy": rule}), {"amount": amount})
+    assert (verdict.outcome, verdict.reasons[0].code) == (Outcome(outcome), code)
+
+
+def test_a_reason_is_worded_by_the_policy_or_says_what_was_missing() -> None:
+    worded = policy_of(tools={"buy": {"deny_if": [{"conditions": BIG, "on_deny": "Too dear."}]}})
+    assert judge(worded, {"amount": 101}).reasons[0].text == "Too dear."
+    assert judge(worded).reasons[0].text == "Too dear."
+    plain = policy_of(tools={"buy": {"deny_if": [{"conditions": BIG}]}})
+    assert judge(plain, {"amount": 101}).reasons[0].text == "The policy denies this call."
+    assert "cannot judge args.amount" in judge(plain).reasons[0].text
+    assert "is denied" in judge(plain).reasons[0].text
+    gate = policy_of(tools={"buy": {"require_approval": [{"conditions": BIG}]}})
+    assert "a person approves" in judge(gate, {"amount": 101}).reasons[0].text
+    assert "is held for a person" in judge(gate).reasons[0].text
+
+
+def test_all_denials_are_told_and_no_gate_beside_them() -> None:
+    policy = policy_of(
+        tools={
+            "buy": {
+                "require_approval": [{}],
+                "require": [{"conditions": SMALL}],
+                "deny_if": [{"conditions": SMALL}, {"conditions": BIG}],
+            }
+        },
+        all_tools=DENY_ALWAYS,
+    )
+    verdict = judge(policy, {"amount": 500})
+    assert verdict.outcome is Outcome.DENY
+    assert verdict.requirement is None
+    assert codes(verdict) == [
+        ("deny_if:true", "/tools/buy/deny_if/1"),
+        ("require:false", "/tools/buy/require/0"),
+        ("deny_if:true", "/all_tools/deny_if/0"),
+    ]
+
+
+def test_all_gates_that_fire_unite() -> None:
+    policy = policy_of(
+        tools={
+            "b*": {"require_approval": [{"approvers": "cfo", "timeout": "5m"}]},
+            "buy": {
+                "require_approval": [
+                    {"conditions": BIG, "approvers": "finance", "quorum": 2},
+                    {"conditions": SMALL, "approvers": "nobody"},
+                    {},
+                ]
+            },
+        }
+    )
+    verdict = judge(policy, {"amount": 500})
+    assert verdict.requirement == Requirement(
+        factors=(replace(FINANCE, approvals=2), CFO), timeout=timedelta(minutes=5)
+    )
+    assert [path for _, path in codes(verdict)] == [
+        "/tools/buy/require_approval/0",
+        "/tools/buy/require_approval/2",
+        "/tools/b*/require_approval/0",
+    ]
+
+
+def test_rules_see_the_agent_the_tool_and_the_server() -> None:
+    def denied(path: str, operator: str, value: object) -> bool:
+        rule = {"deny_if": [{"conditions": [{"path": path, "op": operator, "value": value}]}]}
+        return judge(policy_of(tools={"buy": rule})).outcome is Outcome.DENY
+
+    assert denied("agent.name", "eq", "ops")
+    assert denied("agent.owner", "eq", "ann")
+    assert denied("agent.groups", "contains", "buyers")
+    assert denied("tool.name", "glob", "b*")
+    assert denied("server.name", "eq", "shop")
+    assert not denied("agent.name", "eq", "other")
+    assert not denied("agent.groups", "contains", "admins")
+
+
+def test_an_agent_without_an_owner_has_none() -> None:
+    rule = {"deny_if": [{"conditions": [{"path": "agent.owner", "op": "exists", "value": False}]}]}
+    subject = Subject(agent="a", upstream="u", tool="buy", arguments={})
+    verdict = evaluate(policy_of(tools={"buy": rule}), subject)
+    assert verdict.outcome is Outcome.DENY
+
+
+def test_the_most_exact_entry_gives_the_title() -> None:
+    tools = {"b*": {"title": "by glob"}, "buy": {"title": "by name"}}
+    assert judge(policy_of(tools=tools)).title == "by name"
+    assert judge(policy_of(tools=tools), tool="bye").title == "by glob"
+    assert judge(policy_of(tools={"buy": {}})).title is None
+    assert judge(policy_of(tools={"buy": {"title": "t", **GATE_ALWAYS}})).title == "t"
+
+
+@pytest.mark.parametrize("arguments", [[], "text", 5, True, [[[]]], {"amount": {"amount": 5}}])
+def test_arguments_of_any_shape_are_judged(arguments: object) -> None:
+    policy = policy_of(tools={"buy": {"deny_if": [{"conditions": BIG}]}})
+    assert judge(policy, arguments).outcome is Outcome.DENY
+
+
+def test_a_rule_that_fails_denies_and_names_itself() -> None:
+    # Half a surrogate pair cannot be handed to RE2. The strict reader refuses it long before.
+    pattern = [{"path": "args.name", "op": "regex", "value": "x"}]
+    policy = policy_of(
+        tools={"buy": {"require_approval": [{}, {"conditions": pattern}]}}, default="allow"
+    )
+    verdict = judge(policy, {"name": "\ud800 secret"})
+    assert verdict.outcome is Outcome.DENY
+    assert codes(verdict) == [("rule_error", "/tools/buy/require_approval/1")]
+    assert "UnicodeEncodeError" in verdict.reasons[0].text
+    assert "secret" not in verdict.reasons[0].text
+    assert verdict.requirement is None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hopeless:
+    """A test that nobody foresaw, in place of a compiled one."""
+
+    error: BaseException
+
+    def __call__(self, value: object) -> bool | None:
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [KeyError("a"), RecursionError(), MemoryError(), ValueError()])
+def test_whatever_a_rule_raises_the_call_is_denied(error: Exception) -> None:
+    reason = Reason(code="deny_if:true", path="/r", text="")
+    finding = Finding(outcome=Outcome.DENY, reason=reason)
+    path: Path = compile_path("args.a")
+    rule = DenyIf(
+        tools=tool_pattern("*", ""),
+        path="/r",
+        conditions=(Condition(path=path, test=Hopeless(error=error)),),
+        if_true=finding,
+        if_unknown=finding,
+    )
+    policy = Policy(source="p", digest="d", allows_unlisted=True, rules=(rule,))
+    assert codes(judge(policy)) == [("rule_error", "/r")]
+
+
+def test_what_is_no_error_of_a_rule_is_not_swallowed() -> None:
+    reason = Reason(code="deny_if:true", path="/r", text="")
+    finding = Finding(outcome=Outcome.DENY, reason=reason)
+    rule = DenyIf(
+        tools=tool_pattern("*", ""),
+        path="/r",
+        conditions=(
+            Condition(path=compile_path("args.a"), test=Hopeless(error=KeyboardInterrupt())),
+        ),
+        if_true=finding,
+        if_unknown=finding,
+    )
+    policy = Policy(source="p", digest="d", allows_unlisted=True, rules=(rule,))
+    with pytest.raises(KeyboardInterrupt):
+        judge(policy)
+
+
+def test_a_tools_name_that_no_glob_can_read_is_denied_and_hidden() -> None:
+    policy = policy_of(default="allow", hide=["secret_*"])
+    assert codes(judge(policy, tool="\ud800")) == [("rule_error", "")]
+    assert is_hidden(policy, "\ud800")
+
+
+def test_hidden_is_what_the_policy_hides_and_nothing_else() -> None:
+    policy = policy_of(tools={"buy": DENY_ALWAYS}, hide=["secret_*", "buy2"])
+    assert is_hidden(policy, "secret_a")
+    assert is_hidden(policy, "buy2")
+    assert not is_hidden(policy, "buy")
+    assert not is_hidden(policy, "unlisted")
+
+
+def test_names_that_agents_make_up_do_not_fill_the_memory() -> None:
+    policy = policy_of(tools={"buy": {}})
+    for number in range(MAX_PLANS + 10):
+        assert judge(policy, tool=f"made_up_{number}").outcome is Outcome.DENY
+    assert len(policy.plans) == MAX_PLANS
+    assert judge(policy).outcome is Outcome.ALLOW
+
+
+# --- several policies ---
+
+
+def gated(*factors: Factor, **changes: Any) -> Requirement:
+    return replace(Requirement(factors=factors), **changes)
+
+
+def said(outcome: Outcome, code: str, requirement: Requirement | None = None) -> Verdict:
+    return Verdict(
+        outcome=outcome,
+        reasons=(Reason(code=code, path="", text=""),),
+        policy_digest=code,
+        requirement=requirement,
+    )
+
+
+ALLOWED = said(Outcome.ALLOW, "allowed")
+DENIED = said(Outcome.DENY, "denied")
+BY_FINANCE = said(Outcome.GATE, "finance", gated(FINANCE))
+BY_CFO = said(Outcome.GATE, "cfo", gated(CFO))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "outcome", "reasons", "requirement"),
+    [
+        (ALLOWED, ALLOWED, "allow", ["allowed", "allowed"], None),
+        (ALLOWED, DENIED, "deny", ["denied", "allowed"], None),
+        (DENIED, ALLOWED, "deny", ["denied", "allowed"], None),
+        (BY_FINANCE, DENIED, "deny", ["denied", "finance"], None),
+        (ALLOWED, BY_FINANCE, "gate", ["finance", "allowed"], gated(FINANCE)),
+        (BY_FINANCE, ALLOWED, "gate", ["finance", "allowed"], gated(FINANCE)),
+        (BY_FINANCE, BY_CFO, "gate", ["finance", "cfo"], gated(FINANCE, CFO)),
+        (BY_FINANCE, BY_FINANCE, "gate", ["finance", "finance"], gated(FINANCE)),
+    ],
+)
+def test_of_two_policies_the_strictest_stands(
+    first: Verdict,
+    second: Verdict,
+    outcome: str,
+    reasons: list[str],
+    requirement: Requirement | None,
+) -> None:
+    verdict = combine(first, second)
+    assert verdict.outcome is Outcome(outcome)
+    assert [reason.code for reason in verdict.reasons] == reasons
+    assert verdict.requirement == requirement
+
+
+def test_one_policy_alone_stays_as_it_is() -> None:
+    assert combine(BY_FINANCE) is BY_FINANCE
+
+
+def test_the_digest_of_two_policies_names_both() -> None:
+    digests = {
+        combine(*verdicts).policy_digest
+        for verdicts in ((ALLOWED, DENIED), (ALLOWED, BY_CFO), (DENIED, DENIED), (ALLOWED,))
+    }
+    assert len(digests) == 4
+    again = combine(ALLOWED, DENIED).policy_digest
+    assert again in digests
+
+
+def test_the_first_title_words_the_card() -> None:
+    titled = replace(ALLOWED, title="buy")
+    assert combine(DENIED, titled).title == "buy"
+    assert combine(titled, replace(DENIED, title="other")).title == "buy"
+    assert combine(ALLOWED, DENIED).title is None
+
+
+# --- requirements ---
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "united"),
+    [
+        (gated(FINANCE), gated(FINANCE), gated(FINANCE)),
+        (gated(FINANCE), gated(CFO), gated(FINANCE, CFO)),
+        (
+            gated(FINANCE),
+            gated(replace(FINANCE, approvals=3)),
+            gated(replace(FINANCE, approvals=3)),
+        ),
+        (
+            gated(Factor(approvers=("a", "b"))),
+            gated(Factor(approvers=("b", "a"), approvals=2)),
+            gated(Factor(approvers=("a", "b"), approvals=2)),
+        ),
+        (
+            gated(FINANCE, timeout=timedelta(minutes=1)),
+            gated(FINANCE, run_within=timedelta(minutes=2)),
+            gated(FINANCE, timeout=timedelta(minutes=1), run_within=timedelta(minutes=2)),
+        ),
+        (gated(FINANCE, distinct=True), gated(FINANCE), gated(FINANCE, distinct=True)),
+        (gated(FINANCE, not_owner=False), gated(FINANCE), gated(FINANCE)),
+        (
+            gated(FINANCE, not_owner=False),
+            gated(FINANCE, not_owner=False),
+            gated(FINANCE, not_owner=False),
+        ),
+        (
+            gated(FINANCE, run=Run.ON_APPROVAL),
+            gated(FINANCE, run=Run.AUTO),
+            gated(FINANCE, run=Run.AUTO),
+        ),
+        (
+            gated(FINANCE, run=Run.WHEN_ASKED),
+            gated(FINANCE, run=Run.AUTO),
+            gated(FINANCE, run=Run.WHEN_ASKED),
+        ),
+        (
+            gated(FINANCE, run=Run.ON_APPROVAL),
+            gated(FINANCE, run=Run.ON_APPROVAL),
+            gated(FINANCE, run=Run.ON_APPROVAL),
+        ),
+        (
+            gated(FINANCE, on_disconnect=OnDisconnect.CANCEL),
+            gated(FINANCE),
+            gated(FINANCE, on_disconnect=OnDisconnect.CANCEL),
+        ),
+        (
+            gated(FINANCE, notify=("a", "b")),
+            gated(FINANCE, notify=("c", "a")),
+            gated(FINANCE, notify=("a", "b", "c")),
+        ),
+    ],
+)
+def test_two_requirements_unite_into_the_mildest_that_meets_both(
+    a: Requirement, b: Requirement, united: Requirement
+) -> None:
+    assert unite(a, b) == united
+    assert replace(unite(b, a), notify=()) == replace(
+        united, notify=(), factors=unite(b, a).factors
+    )
+    assert {frozenset(each.approvers): each.approvals for each in unite(b, a).factors} == {
+        frozenset(each.approvers): each.approvals for each in united.factors
+    }
+    assert unite(united, a) == unite(united, b) == united
+
+
+@pytest.mark.parametrize(
+    ("now", "asked"),
+    [
+        (ALLOWED, gated(FINANCE)),
+        (DENIED, None),
+        (BY_FINANCE, gated(FINANCE)),
+        (BY_CFO, gated(FINANCE, CFO)),
+        (replace(BY_CFO, requirement=None), None),
+    ],
+)
+def test_a_waiting_call_is_never_asked_for_less(now: Verdict, asked: Requirement | None) -> None:
+    assert tighten(gated(FINANCE), now) == asked
+
+
+# --- layers of terms ---
+
+
+def test_a_layer_that_says_nothing_changes_nothing() -> None:
+    below = RequirementDefaults(
+        approvers=("a",),
+        quorum=2,
+        timeout=timedelta(minutes=1),
+        run_within=timedelta(minutes=2),
+        distinct=False,
+        not_owner=False,
+        run=Run.WHEN_ASKED,
+        on_disconnect=OnDisconnect.CANCEL,
+        notify=(),
+    )
+    assert RequirementDefaults().over(below) == below
+    assert below.over(RequirementDefaults(approvers=("z",), quorum=9, notify=("z",))) == below
+
+
+def test_what_no_layer_says_is_built_in() -> None:
+    assert RequirementDefaults(approvers=("a",)).requirement() == Requirement(
+        factors=(Factor(approvers=("a",)),)
+    )
+    assert RequirementDefaults().requirement() is None
+    assert RequirementDefaults(approvers=()).requirement() is None
+    assert RequirementDefaults(factors=()).requirement() is None
+
+
+def test_a_pattern_matches_names_as_they_are() -> None:
+    assert tool_pattern("*", "").matches("anything")
+    assert tool_pattern("a.b", "").matches("a.b")
+    assert not tool_pattern("a.b", "").matches("aXb")
+    assert tool_pattern("a.*", "").matches("a.b")
+    assert not tool_pattern("a.*", "").matches("aXb")
+    assert not tool_pattern("[ab]*", "").matches("a")

@@ -1,0 +1,85 @@
+"""A rulebook judges every call under all that covers it, and knows nobody it does not name."""
+
+from collections.abc import Mapping
+
+import pytest
+
+from approval.core.call import Outcome
+from approval.core.identity import Agent
+from approval.core.rulebook import Rulebook
+from tests.factories import ALLOW_EVERYTHING, GATE_PURCHASES, make_directory, make_policy
+
+NARROW: Mapping[str, object] = {
+    "dialect": "approval-1",
+    "version": "1",
+    "default": "allow",
+    "hide": ["search_available_numbers"],
+    "tools": {"create_incoming_phone_number": {"deny_if": [{"conditions": []}]}},
+}
+BUY, SEARCH = "create_incoming_phone_number", "search_available_numbers"
+RULES = Rulebook(directory=make_directory(), policies={"shop": make_policy(GATE_PURCHASES)})
+NARROWED = Rulebook(
+    directory=make_directory(),
+    policies={"shop": make_policy(GATE_PURCHASES)},
+    narrowing={("ops-agent", "shop"): make_policy(NARROW)},
+)
+WIDENED = Rulebook(
+    directory=make_directory(),
+    policies={"shop": make_policy(GATE_PURCHASES)},
+    narrowing={("ops-agent", "shop"): make_policy(ALLOW_EVERYTHING)},
+)
+
+
+@pytest.mark.parametrize(
+    ("rules", "agent", "tool", "outcome", "code"),
+    [
+        (RULES, "ops-agent", BUY, Outcome.GATE, None),
+        (RULES, "ops-agent", SEARCH, Outcome.ALLOW, "listed"),
+        (RULES, "ops-agent", "delete_everything", Outcome.DENY, "unlisted"),
+        (NARROWED, "ops-agent", BUY, Outcome.DENY, None),
+        (NARROWED, "other-agent", BUY, Outcome.GATE, None),
+        (NARROWED, "ops-agent", SEARCH, Outcome.DENY, "hide"),
+        (WIDENED, "ops-agent", BUY, Outcome.GATE, None),
+        (WIDENED, "ops-agent", "delete_everything", Outcome.DENY, "unlisted"),
+    ],
+)
+def test_the_strictest_of_the_policies_that_cover_a_call_stands(
+    rules: Rulebook, agent: str, tool: str, outcome: Outcome, code: str | None
+) -> None:
+    verdict = rules.judge(agent, "shop", tool, {})
+    assert verdict.outcome is outcome
+    assert code is None or verdict.reasons[0].code == code
+
+
+@pytest.mark.parametrize(
+    ("agent", "upstream"),
+    [("stranger", "shop"), ("ops-agent", "bank"), ("limited", "shop"), ("limited", "bank")],
+)
+def test_whoever_has_no_access_is_denied_and_told_so(agent: str, upstream: str) -> None:
+    limited = Agent(name="limited", upstreams=frozenset({"bank"}))
+    directory = make_directory(agents={**make_directory().agents, "limited": limited})
+    rules = Rulebook(directory=directory, policies={"shop": make_policy(ALLOW_EVERYTHING)})
+    verdict = rules.judge(agent, upstream, BUY, {})
+    assert (verdict.outcome, verdict.requirement) == (Outcome.DENY, None)
+    assert [(reason.code, reason.path) for reason in verdict.reasons] == [("no_access", "")]
+    assert "Ask the operator" in verdict.reasons[0].text
+
+
+@pytest.mark.parametrize("arguments", [None, [], "text", 7, {"a": [1, {"b": None}]}, "\ud800"])
+def test_any_arguments_are_judged(arguments: object) -> None:
+    assert RULES.judge("ops-agent", "shop", BUY, arguments).outcome is Outcome.GATE  # type: ignore[arg-type]
+
+
+def test_the_owner_and_the_groups_of_the_agent_reach_the_policy() -> None:
+    condition = {"path": "agent.owner", "op": "eq", "value": "carl"}
+    document = {**ALLOW_EVERYTHING, "all_tools": {"deny_if": [{"conditions": [condition]}]}}
+    rules = Rulebook(directory=make_directory(), policies={"shop": make_policy(document)})
+    assert rules.judge("ops-agent", "shop", BUY, {}).outcome is Outcome.DENY
+
+
+def test_a_tool_is_hidden_when_any_policy_hides_it() -> None:
+    ops, other = (make_directory().agents[name] for name in ("ops-agent", "other-agent"))
+    assert NARROWED.hides(ops, "shop", SEARCH)
+    assert not NARROWED.hides(other, "shop", SEARCH)
+    assert not NARROWED.hides(ops, "shop", BUY)
+    assert not NARROWED.hides(ops, "bank", SEARCH)

@@ -79,7 +79,10 @@ class Store(Protocol):
         ...
 
     async def listen(self, call_id: CallId, listener: Listener, owner: str) -> None:
-        """Note what the agent knows of a call that has not ended."""
+        """Note what the agent knows of a call that has not ended.
+
+        That it has *gone* stands only if `owner` held its line and it was told nothing.
+        """
         ...
 
     async def deliver(self, call_id: CallId) -> None:
@@ -108,8 +111,8 @@ class Store(Protocol):
         """Name calls whose deadline or lease has passed by the store's clock."""
         ...
 
-    async def changes(self, after: int) -> tuple[tuple[str, ...], int]:
-        """Name what any process changed after this mark, and the new mark.
+    async def changes(self, after: int) -> tuple[tuple[tuple[str, int], ...], int]:
+        """Name what any process changed after this mark with its version then, and the new mark.
 
         A name is a call's id, or "credentials". The mark -1 answers nothing and the present mark.
         """

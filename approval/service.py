@@ -199,20 +199,24 @@ class Service:
         await self._store.listen(call.id, Listener.TOLD, self.instance)
 
     async def _left(self, call: Call) -> None:
-        now = await self._store.get(call.id)
-        if now.status.ended or now.listener is not Listener.WAITING:
-            return
-        if self._attached[call.id] or now.listener_owner != self.instance:
+        if self._attached[call.id]:
             return  # a repeat took over the line meanwhile
         if call.requirement.on_disconnect is OnDisconnect.CANCEL:
-            await self.cancel(call.id, actor=f"agent:{call.asked.agent}", reason="it hung up")
-        else:
+            now = await self._store.get(call.id)
+            if now.listener is Listener.WAITING and now.listener_owner == self.instance:
+                await self.cancel(call.id, actor=f"agent:{call.asked.agent}", reason="it hung up")
+            return
+        known = self.wakeups.latest(call.id)
+        if known is None or not known.status.ended:
+            # No reading first: thousands may hang up at once, and writes share a commit.
             await self._store.listen(call.id, Listener.GONE, self.instance)
 
     async def changed(self, call: Call) -> Call:
         """Wait until the call is no longer as it is here, and answer it as it is then."""
         with self.wakeups.watching(call.id) as future:
-            found = await self._store.get(call.id)
+            found = self.wakeups.latest(call.id)
+            if found is None or found.version < call.version:
+                found = await self._store.get(call.id)
             if found.version != call.version:
                 return found
             return await future or await self._store.get(call.id)
@@ -385,9 +389,15 @@ class Service:
 
     async def expire_due(self) -> int:
         """End what is past its deadline or lease. Returns how many calls changed."""
-        due = await self._store.due()
-        changes = [await self._tick(call_id) for call_id in due]
-        return sum(change.event is not None for change in changes)
+        changed = 0
+        for call_id in await self._store.due():
+            try:
+                changed += (await self._tick(call_id)).event is not None
+            except StoreUnavailable:
+                raise
+            except Exception:  # one call's trouble must not keep the others past their deadline
+                log.exception("a due call could not be ended", extra={"call": call_id})
+        return changed
 
     async def _tick(self, call_id: CallId) -> Change:
         def step(call: Call, now: datetime) -> Change:
@@ -419,11 +429,11 @@ class Service:
     async def poll(self) -> None:
         """Learn what other processes on the same store have changed."""
         changed, self._mark = await self._store.changes(self._mark)
-        for subject in changed:
+        for subject, version in changed:
             if subject == "credentials":
                 await self.keyring.refresh()
-            else:
-                self._wake(CallId(subject), None)
+            elif self.wakeups.hint(CallId(subject), version):
+                self.released.set()
 
     async def heartbeat(self) -> None:
         await self._store.heartbeat(self.instance)
@@ -464,11 +474,8 @@ class Service:
 
     def _publish(self, change: Change) -> None:
         if change.event is not None:
-            self._wake(change.call.id, change.call)
-
-    def _wake(self, call_id: CallId, call: Call | None) -> None:
-        self.released.set()
-        self.wakeups.wake(call_id, call)
+            self.released.set()
+            self.wakeups.wake(change.call.id, change.call)
 
     def _spawn(self, work: Coroutine[object, object, object]) -> None:
         self._tasks.create_task(_quietly(work))

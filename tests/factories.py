@@ -160,7 +160,7 @@ async def make_service(
     clock: Clock | None = None,
     settings: Settings | None = None,
 ) -> AsyncIterator[Service]:
-    """Run a real service on a real SQLite file in `folder`; its store is `service.store`."""
+    """Run a real service on a real SQLite file in `folder`."""
     store = (
         await SqlStore.open("sqlite:///approval.db", base=folder, clock=clock)
         if clock

@@ -1,9 +1,10 @@
 """Wake-ups are hints: everybody who watches hears once, and nobody is kept after leaving."""
 
 import asyncio
+from dataclasses import replace
 
 from approval.core.call import CallId
-from approval.wakeups import BACKLOG, Wakeups
+from approval.wakeups import BACKLOG, REMEMBERED, Wakeups
 from tests.factories import make_call
 
 ONE, TWO = CallId("apr_1"), CallId("apr_2")
@@ -50,3 +51,34 @@ async def test_a_subscriber_that_falls_behind_blocks_nobody() -> None:
             wakeups.wake(TWO, None)
             async with asyncio.timeout(5):
                 assert await other is None
+
+
+async def test_our_own_change_is_no_news_when_it_comes_back_from_the_store() -> None:
+    wakeups, call = Wakeups(), make_call(version=2)
+    wakeups.wake(ONE, call)
+    with wakeups.watching(ONE) as watching, wakeups.subscribed() as heard:
+        assert [wakeups.hint(ONE, version) for version in (0, 1, 2)] == [False] * 3
+        assert not watching.done()
+        assert heard.empty()
+        assert wakeups.latest(ONE) is call
+        assert wakeups.hint(ONE, 3)
+        assert watching.result() is None
+        # How it is now is for the store to say.
+        assert wakeups.latest(ONE) is None
+    assert wakeups.hint(TWO, 0)
+
+
+async def test_the_newest_of_a_calls_versions_is_known_whatever_came_last() -> None:
+    wakeups, newer = Wakeups(), make_call(version=3)
+    wakeups.wake(ONE, newer)
+    wakeups.wake(ONE, replace(newer, version=2))
+    assert wakeups.latest(ONE) is newer
+
+
+async def test_only_so_many_calls_are_remembered() -> None:
+    wakeups, call = Wakeups(), make_call()
+    names = [CallId(f"apr_{number}") for number in range(REMEMBERED + 2)]
+    for name in names:
+        wakeups.wake(name, call)
+    assert [wakeups.latest(name) for name in names[:2]] == [None, None]
+    assert wakeups.latest(names[2]) is call

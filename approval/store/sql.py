@@ -25,7 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from approval.core.audit import Entry, Written
-from approval.core.call import Answer, Call, CallId, CallPage, Listener, Status, ToolCall
+from approval.core.call import Answer, Attempt, Call, CallId, CallPage, Listener, Status, ToolCall
 from approval.core.lifecycle import Change, Event
 from approval.core.steps import REDELIVER
 from approval.errors import Conflict, NotFound, Refused
@@ -184,17 +184,15 @@ def _save(work: Work, before: Call | None, change: Change) -> None:
     for vote in call.votes[len(before.votes) :]:
         connection.execute(insert(votes), rows.vote_row(call.id, vote))
     if call.attempt is not None and call.attempt != before.attempt:
-        _save_attempt(connection, call)
+        _save_attempt(connection, call.id, call.attempt)
     if change.answer is not None:
         _save_answer(connection, call.id, change.answer)
     _tell(work, change)
 
 
-def _save_attempt(connection: Connection, call: Call) -> None:
-    if call.attempt is None:
-        return
-    row = rows.attempt_row(call.id, call.attempt)
-    known = (attempts.c.call_id == call.id) & (attempts.c.number == call.attempt.number)
+def _save_attempt(connection: Connection, call_id: CallId, attempt: Attempt) -> None:
+    row = rows.attempt_row(call_id, attempt)
+    known = (attempts.c.call_id == call_id) & (attempts.c.number == attempt.number)
     if connection.execute(update(attempts).where(known).values(row)).rowcount == 0:
         connection.execute(insert(attempts), row)
 
@@ -222,13 +220,16 @@ _ENDED: Final = tuple(status.value for status in Status if status.ended)
 
 
 def listen(work: Work, call_id: CallId, listener: Listener, owner: str) -> None:
-    """Note what the agent knows of a call that has not ended."""
-    noted = work.connection.execute(
-        update(calls)
-        .where(calls.c.id == call_id, calls.c.status.not_in(_ENDED))
-        .values(listener=listener.value, listener_owner=owner)
-    )
-    if noted.rowcount:
+    """Note what the agent knows of a call that has not ended.
+
+    That it has gone says only the one who held its line, and only if it was told nothing.
+    """
+    named = (calls.c.id == call_id) & calls.c.status.not_in(_ENDED)
+    if listener is Listener.GONE:
+        named &= calls.c.listener == Listener.WAITING.value
+        named &= calls.c.listener_owner == owner
+    row = {"listener": listener.value, "listener_owner": owner}
+    if work.connection.execute(update(calls).where(named).values(row)).rowcount:
         _notice(work, call_id, 0)
 
 
@@ -277,13 +278,14 @@ def due(connection: Connection, now: datetime) -> tuple[CallId, ...]:
 # --- what other processes did ---
 
 
-def changes(connection: Connection, after: int) -> tuple[tuple[str, ...], int]:
-    """Name what changed after this mark; -1 answers nothing and the present mark."""
+def changes(connection: Connection, after: int) -> tuple[tuple[tuple[str, int], ...], int]:
+    """Name what changed after this mark, and its version; -1 answers the present mark alone."""
     if after < 0:
         return (), connection.execute(select(func.max(notices.c.id))).scalar() or 0
-    query = select(notices.c.id, notices.c.subject).where(notices.c.id > after)
+    query = select(notices).where(notices.c.id > after)
     found = connection.execute(query.order_by(notices.c.id).limit(5000)).all()
-    return tuple(row.subject for row in found), found[-1].id if found else after
+    named = tuple((row.subject, row.version) for row in found)
+    return named, found[-1].id if found else after
 
 
 def heartbeat(work: Work, instance: str) -> None:

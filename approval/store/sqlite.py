@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final, Self, TypeVar
 from urllib.parse import quote
 
-from sqlalchemy import Connection, Engine, NullPool, create_engine, event
+from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -25,7 +25,7 @@ from approval.core.audit import Entry
 from approval.errors import Misconfigured, StoreUnavailable
 from approval.store import schema
 from approval.store.sql import Work
-from approval.store.writer import BUSY_MILLISECONDS, LOCK_SECONDS, Writer, take_lock
+from approval.store.writer import BUSY_MILLISECONDS, WAIT_SECONDS, Writer, take_lock
 
 T = TypeVar("T")
 
@@ -69,7 +69,7 @@ class SqliteEngine:
 
     @classmethod
     async def open(
-        cls, path: Path, clock: Callable[[], datetime], *, lock_seconds: float = LOCK_SECONDS
+        cls, path: Path, clock: Callable[[], datetime], *, wait_seconds: float = WAIT_SECONDS
     ) -> Self:
         """Open the file, bring its schema up to date, and start the writer.
 
@@ -78,7 +78,7 @@ class SqliteEngine:
                 right to write.
             StoreUnavailable: If another process holds the file.
         """
-        path = await asyncio.to_thread(_prepare, path, max(lock_seconds, PREPARE_SECONDS))
+        path = await asyncio.to_thread(_prepare, path, max(wait_seconds, PREPARE_SECONDS))
         # hide_parameters: what fails to be written must not end up in a log or an answer.
         write = create_engine(_url(path, "rw"), poolclass=NullPool, hide_parameters=True)
         event.listen(write, "connect", _set_up_writer)
@@ -86,8 +86,8 @@ class SqliteEngine:
             connection = write.connect().execution_options(isolation_level="AUTOCOMMIT")
         except DBAPIError as error:
             raise Misconfigured((f"{path}: cannot be opened: {error.orig}",)) from error
-        read = _reading_engine(path)
-        writer = Writer(connection, path, clock, lock_seconds=lock_seconds)
+        read = _reading_engine(path, wait_seconds)
+        writer = Writer(connection, path, clock, wait_seconds=wait_seconds)
         writer.start()
         return cls(path, write, read, writer)
 
@@ -154,9 +154,10 @@ class SqliteEngine:
             self._duty = None
 
 
-def _url(path: Path, mode: str, driver: str = "") -> str:
+def _url(path: Path, mode: str, driver: str = "sqlite") -> URL:
     # check_same_thread: the writer's connection is opened here and then used by its thread alone.
-    return f"sqlite{driver}:///file:{quote(str(path))}?mode={mode}&uri=true&check_same_thread=false"
+    query = {"mode": mode, "uri": "true", "check_same_thread": "false"}
+    return URL.create(driver, database=f"file:{quote(str(path))}", query=query)
 
 
 def _set_up_writer(connection: DBAPIConnection, record: object) -> None:
@@ -177,11 +178,12 @@ def _set_up_writer(connection: DBAPIConnection, record: object) -> None:
     cursor.close()
 
 
-def _reading_engine(path: Path) -> AsyncEngine:
+def _reading_engine(path: Path, wait_seconds: float) -> AsyncEngine:
     engine = create_async_engine(
-        _url(path, "ro", "+aiosqlite"),
+        _url(path, "ro", "sqlite+aiosqlite"),
         pool_size=3,
         max_overflow=0,
+        pool_timeout=wait_seconds,
         hide_parameters=True,
         connect_args={"isolation_level": None},  # no transaction that we do not begin
     )
@@ -203,14 +205,11 @@ def _set_up_reader(connection: DBAPIConnection, record: object) -> None:
     cursor.close()
 
 
-def _prepare(path: Path, lock_seconds: float) -> Path:
+def _prepare(path: Path, wait_seconds: float) -> Path:
     """Refuse what cannot keep its promises, then bring the schema up to date under the lock."""
     # Resolved: two names for one file must lead to one lock, and a link may lead off this disk.
     path = path.resolve()
-    kind = file_system(path.parent)
-    if kind in NETWORK_FILE_SYSTEMS:
-        where = f"a network file system ({kind}) does not hold SQLite's locks"
-        raise Misconfigured((f"{path}: {where}; put the file on a local disk",))
+    check_disk(path, file_system(path.parent))
     if not path.parent.is_dir():
         raise Misconfigured((f"{path}: its folder does not exist; make it first",))
     try:
@@ -218,13 +217,25 @@ def _prepare(path: Path, lock_seconds: float) -> Path:
     except OSError as error:
         raise Misconfigured((f"{path}: cannot be written: {error.strerror}",)) from error
     try:
-        take_lock(lock, lock_seconds)
+        take_lock(lock, wait_seconds)
         schema.upgrade(path)
     except (sqlite3.Error, DBAPIError) as error:
-        raise Misconfigured((f"{path}: is no usable SQLite database: {error}",)) from error
+        trouble = error.orig if isinstance(error, DBAPIError) else error
+        raise Misconfigured((f"{path}: is no usable SQLite database: {trouble}",)) from error
     finally:
         os.close(lock)
     return path
+
+
+def check_disk(path: Path, kind: str) -> None:
+    """Refuse a kind of file system whose locks do not hold.
+
+    Raises:
+        Misconfigured: If it is a network's.
+    """
+    if kind in NETWORK_FILE_SYSTEMS:
+        where = f"a network file system ({kind}) does not hold SQLite's locks"
+        raise Misconfigured((f"{path}: {where}; put the file on a local disk",))
 
 
 def file_system(folder: Path) -> str:

@@ -88,7 +88,7 @@ class SqlStore:
     async def due(self) -> tuple[CallId, ...]:
         return await self._engine.read(partial(sql.due, now=self._engine.now()))
 
-    async def changes(self, after: int) -> tuple[tuple[str, ...], int]:
+    async def changes(self, after: int) -> tuple[tuple[tuple[str, int], ...], int]:
         return await self._engine.read(partial(sql.changes, after=after))
 
     async def heartbeat(self, instance: str) -> None:

@@ -66,8 +66,8 @@ class _Check:
             self.problem(f"entry {self.seq + 1} is missing")
         self.seq = row.seq
         # SQLite keeps in a column whatever is put there, so even the types are to be checked.
-        if not isinstance(row.body, bytes) or not isinstance(row.hash, bytes):
-            self.problem(f"entry {row.seq} does not hold bytes")
+        if tuple(map(type, (row.subject, row.body, row.hash))) != (str, bytes, bytes):
+            self.problem(f"entry {row.seq} does not hold what an entry holds")
             return
         self.hash = chain.link(self.hash, row.body)
         if self.hash != row.hash:
@@ -118,7 +118,7 @@ class _Check:
 
     def calls(self, kept: dict[str, tuple[str, int]]) -> None:
         """Compare where the trail leads with what is kept."""
-        for call_id in sorted(kept.keys() | self.lives.keys()):
+        for call_id in sorted(kept.keys() | self.lives.keys(), key=str):
             told, found = self.lives.get(call_id), kept.get(call_id)
             if told is None or found is None or (told[0].value, told[1]) != found:
                 self.problem(

@@ -38,7 +38,9 @@ from approval.store.sql import Work
 from approval.store.tables import SCHEMA, from_microseconds, to_microseconds
 
 QUEUE_LIMIT: Final = 10_000
-LOCK_SECONDS: Final = 5.0
+WAIT_SECONDS: Final = 5.0
+"""How long to wait for another process, or for a connection to read with."""
+
 LATER_SECONDS: Final = 0.1
 BUSY_MILLISECONDS: Final = 2000
 CHECKPOINT_BYTES: Final = 4 << 20
@@ -104,11 +106,12 @@ class Writer:
         path: Path,
         clock: Callable[[], datetime],
         *,
-        lock_seconds: float = LOCK_SECONDS,
+        wait_seconds: float = WAIT_SECONDS,
     ) -> None:
         self._connection = connection
+        self._database = _driver(connection)
         self._clock = clock
-        self._lock_seconds = lock_seconds
+        self._wait_seconds = wait_seconds
         self._checkpoint_at = CHECKPOINT_BYTES
         self._loop = asyncio.get_running_loop()
         self._wal = path.with_name(path.name + "-wal")
@@ -119,7 +122,7 @@ class Writer:
         self._closing = False
         self._nudge: asyncio.TimerHandle | None = None
         self._thread = threading.Thread(target=self._run, name="approval-writer", daemon=True)
-        self.high_water = self._chain(self._database()).at
+        self.high_water = self._chain().at
         """The newest instant in the trail, in microseconds: the store's time is never before it."""
 
     def start(self) -> None:
@@ -185,7 +188,7 @@ class Writer:
         self._thread.join()
         # Closing the last connection to a file checkpoints too; that also belongs under the lock.
         with contextlib.suppress(StoreUnavailable):
-            take_lock(self._lock, self._lock_seconds)
+            take_lock(self._lock, self._wait_seconds)
             self._checkpoint()
         self._connection.close()
         os.close(self._lock)
@@ -225,40 +228,38 @@ class Writer:
             return
 
     def _transaction(self, batch: list[_Job]) -> None:
-        database = self._database()
-        take_lock(self._lock, self._lock_seconds)
+        database = self._database
+        take_lock(self._lock, self._wait_seconds)
         try:
             database.execute("BEGIN IMMEDIATE")
-            chain = self._chain(database)
+            chain = self._chain()
             now = from_microseconds(max(to_microseconds(self._clock()), chain.at))
             for job in batch:
-                self._perform(database, job, chain, now)
+                self._perform(job, chain, now)
             _append(database, chain, now)
             database.execute("COMMIT")
             self.high_water = chain.at
         finally:
             fcntl.flock(self._lock, fcntl.LOCK_UN)
 
-    def _perform(
-        self, database: sqlite3.Connection, job: _Job, chain: _Chain, now: datetime
-    ) -> None:
+    def _perform(self, job: _Job, chain: _Chain, now: datetime) -> None:
         """Run one job. What it raises is its caller's alone, unless the database is in trouble."""
         if job.unit is None:
             with job.blamed():
                 chain.add(job.entries, now)
             return
-        database.execute("SAVEPOINT unit")
+        self._database.execute("SAVEPOINT unit")
         with job.blamed():
             work = Work(self._connection, now)
             job.unit(work)
             chain.add(work.entries, now)
         if job.error is not None:
-            database.execute("ROLLBACK TO unit")
-        database.execute("RELEASE unit")
+            self._database.execute("ROLLBACK TO unit")
+        self._database.execute("RELEASE unit")
 
-    def _chain(self, database: sqlite3.Connection) -> _Chain:
+    def _chain(self) -> _Chain:
         query = "SELECT seq, hash, at, schema FROM audit_head"
-        head = database.execute(query).fetchone()
+        head = self._database.execute(query).fetchone()
         if head is None:
             raise StoreUnavailable("the database has lost the head of its trail: restore a backup")
         seq, digest, at, schema = head
@@ -268,30 +269,22 @@ class Writer:
             )
         return _Chain(seq, digest, at)
 
-    def _database(self) -> sqlite3.Connection:
-        database = self._connection.connection.driver_connection
-        if not isinstance(database, sqlite3.Connection):
-            raise StoreUnavailable("the writer has lost its connection")
-        return database
-
     def _undo(self) -> None:
-        try:
-            database = self._database()
-            if database.in_transaction:
-                database.execute("ROLLBACK")
-        except (sqlite3.Error, StoreUnavailable):
-            return  # the next batch fails by itself, and says so to its callers
+        # Should even this fail, the next batch fails by itself and says so to its callers.
+        with contextlib.suppress(sqlite3.Error):
+            if self._database.in_transaction:
+                self._database.execute("ROLLBACK")
 
     def _checkpoint_if_due(self) -> None:
         """Empty the log when it has grown by `CHECKPOINT_BYTES` since that was last tried."""
-        with contextlib.suppress(OSError, StoreUnavailable):
+        with contextlib.suppress(OSError, StoreUnavailable, sqlite3.Error):
             size = self._wal.stat().st_size
             if size < CHECKPOINT_BYTES:
                 self._checkpoint_at = CHECKPOINT_BYTES
             if size < self._checkpoint_at:
                 return
             self._checkpoint_at = size + CHECKPOINT_BYTES
-            take_lock(self._lock, self._lock_seconds)
+            take_lock(self._lock, self._wait_seconds)
             try:
                 self._checkpoint()
             finally:
@@ -302,7 +295,7 @@ class Writer:
 
         TRUNCATE, for the log's size is what tells us that one is due, and nothing else shrinks it.
         """
-        database = self._database()
+        database = self._database
         try:
             database.execute(f"PRAGMA busy_timeout={CHECKPOINT_MILLISECONDS}")
             database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -310,6 +303,14 @@ class Writer:
             log.exception("the log could not be emptied; it grows until a later try succeeds")
         finally:
             database.execute(f"PRAGMA busy_timeout={BUSY_MILLISECONDS}")
+
+
+def _driver(connection: Connection) -> sqlite3.Connection:
+    """Reach through to the driver: what is the same for every unit is prepared text."""
+    database = connection.connection.driver_connection
+    if not isinstance(database, sqlite3.Connection):
+        raise TypeError("the writer writes to SQLite alone")
+    return database
 
 
 def take_lock(lock: int, seconds: float) -> None:

@@ -1,0 +1,249 @@
+"""Commands on calls: list them, show one, and decide it with a person's own proof."""
+
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import orjson
+import typer
+
+from approval.cli.orders import Order, Proof
+from approval.cli.session import Decider, Session, decider, find, run, session, waiting
+from approval.cli.terminal import Declined, facts, say, table, write_json
+from approval.core import canonical, identity
+from approval.core.call import Call, Choice, Status, Vote, requirement_facts
+from approval.core.identity import Right
+from approval.core.steps import Ballot
+from approval.errors import Forbidden
+
+
+def pending(config: Path, states: tuple[str, ...], limit: int, *, as_json: bool) -> None:
+    """List calls that wait, or those in the states that were asked for."""
+    run(_pending(config, states, limit, as_json=as_json))
+
+
+async def _pending(config: Path, states: tuple[str, ...], limit: int, *, as_json: bool) -> None:
+    wanted = frozenset(_status(state) for state in states) or frozenset({Status.PENDING})
+    async with session(config) as here:
+        calls = await waiting(here.store, wanted, limit)
+        now = await here.store.now()
+    if as_json:
+        write_json({"calls": [document(call) for call in calls]})
+    elif not calls:
+        say("Nothing waits for a person.")
+    else:
+        table(
+            ("ID", "STATE", "AGENT", "TOOL", "ARGUMENTS", "TIME LEFT"),
+            [_row(call, now) for call in calls],
+        )
+
+
+def _status(state: str) -> Status:
+    try:
+        return Status(state)
+    except ValueError as error:
+        known = ", ".join(Status)
+        raise typer.BadParameter(f"{state!r} is no state; known: {known}") from error
+
+
+def _row(call: Call, now: datetime) -> tuple[str, ...]:
+    asked = call.asked
+    arguments = canonical.quoted(asked.arguments.decode(), 60)
+    tool = f"{asked.upstream} / {canonical.quoted(asked.tool)}"
+    return (call.id, str(call.status), asked.agent, tool, arguments, _left(call, now))
+
+
+def _left(call: Call, now: datetime) -> str:
+    if call.status is not Status.PENDING:
+        return "-"
+    left = max(call.decide_before - now, timedelta(0))
+    minutes, seconds = divmod(int(left.total_seconds()), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def show(config: Path, call_id: str, *, as_json: bool) -> None:
+    """Show one call with its exact arguments."""
+    run(_show(config, call_id, as_json=as_json))
+
+
+async def _show(config: Path, call_id: str, *, as_json: bool) -> None:
+    async with session(config) as here:
+        call = await find(here.store, call_id)
+        answer = await here.store.answer(call.id)
+        able = sorted(identity.deciders(here.service.rules.directory, call))
+    if as_json:
+        result = orjson.loads(answer.body) if answer is not None else None
+        write_json({**document(call), "result": result})
+        return
+    describe(call)
+    if call.status is Status.PENDING:
+        say(f"May decide: {', '.join(able) or 'nobody'}")
+    if answer is not None:
+        say(f"Answer: {answer.body.decode(errors='replace')}")
+
+
+def describe(call: Call) -> None:
+    """Print what is to be decided: every argument, and the digest that an approval names."""
+    asked = call.asked
+    title = f"{asked.agent} wants to {call.title}" if call.title else f"{asked.agent} calls a tool"
+    say(title, style="bold")
+    facts(
+        [
+            ("call", call.id),
+            ("state", _state(call)),
+            ("tool", f"{asked.upstream} / {asked.tool}"),
+            ("asked", stamp(call.created_at) or ""),
+            ("decide before", stamp(call.decide_before) or ""),
+            *(("because", f"{reason.text} ({reason.code})") for reason in call.reasons),
+            *(("vote", _vote(vote)) for vote in call.votes),
+            ("digest", call.digest),
+        ]
+    )
+    say("arguments", style="bold")
+    facts([(f"  {name}", value) for name, value in _arguments(call)])
+
+
+def _state(call: Call) -> str:
+    by = f" by {call.ended_by}" if call.ended_by else ""
+    return f"{call.status}{by}{': ' + call.note if call.note else ''}"
+
+
+def _vote(vote: Vote) -> str:
+    said = f": {vote.reason}" if vote.reason else ""
+    return f"{vote.choice} by {vote.person} at {stamp(vote.at)} via {vote.via}{said}"
+
+
+def _arguments(call: Call) -> list[tuple[str, str]]:
+    """Take the arguments apart by name; every value stands as the very bytes that would be sent."""
+    read = canonical.read(call.asked.arguments)
+    if not isinstance(read, dict):
+        return [("(all)", call.asked.arguments.decode())]
+    if not read:
+        return [("(none)", "{}")]
+    return [(name, canonical.write(value).decode()) for name, value in read.items()]
+
+
+def decide(config: Path, order: Order, proof: Proof, *, as_json: bool) -> None:
+    """Show a call, then approve or reject exactly what was shown."""
+    run(_decide(config, order, proof, as_json=as_json))
+
+
+async def _decide(config: Path, order: Order, proof: Proof, *, as_json: bool) -> None:
+    async with session(config) as here:
+        who = decider(here, proof)
+        call = await find(here.store, order.call)
+        if not as_json:
+            describe(call)
+        _check_digest(call, order)
+        if order.ask:
+            _confirm(order, who)
+        ballot = Ballot(
+            person=who.person,
+            choice=order.choice,
+            digest=call.digest,
+            via=who.via,
+            reason=order.reason,
+        )
+        decided = await here.service.decide(call.id, ballot)
+    _tell(decided, as_json=as_json)
+
+
+def _check_digest(call: Call, order: Order) -> None:
+    if order.digest is not None and not call.digest.startswith(order.digest.lower()):
+        raise Declined(f"The call's digest is {call.digest}, another than was given. Look again.")
+
+
+def _confirm(order: Order, who: Decider) -> None:
+    verb = "Approve" if order.choice is Choice.APPROVE else "Reject"
+    if not typer.confirm(f"{verb} this as {who.person}?", err=True):
+        raise Declined("Nothing was decided.")
+
+
+def settle(
+    config: Path, call_id: str, proof: Proof, evidence: str, *, executed: bool, as_json: bool
+) -> None:
+    """Say what became of a call in doubt."""
+    run(_settle(config, call_id, proof, evidence, executed=executed, as_json=as_json))
+
+
+async def _settle(
+    config: Path, call_id: str, proof: Proof, evidence: str, *, executed: bool, as_json: bool
+) -> None:
+    async with session(config) as here:
+        who = decider(here, proof)
+        call = await find(here.store, call_id)
+        settled = await here.service.settle(
+            call.id, executed=executed, person=who.person, evidence=evidence
+        )
+    _tell(settled, as_json=as_json)
+
+
+def cancel(config: Path, call_id: str, proof: Proof, reason: str, *, as_json: bool) -> None:
+    """Withdraw a call that has not run."""
+    run(_cancel(config, call_id, proof, reason, as_json=as_json))
+
+
+async def _cancel(config: Path, call_id: str, proof: Proof, reason: str, *, as_json: bool) -> None:
+    async with session(config) as here:
+        who = decider(here, proof)
+        call = await find(here.store, call_id)
+        _check_may_cancel(here, call, who)
+        cancelled = await here.service.cancel(call.id, actor=who.actor, reason=reason)
+    _tell(cancelled, as_json=as_json)
+
+
+def _check_may_cancel(here: Session, call: Call, who: Decider) -> None:
+    directory = here.service.rules.directory
+    agent = directory.agents.get(call.asked.agent)
+    owns = agent is not None and agent.owner == who.person
+    if not owns and not directory.has_right(who.person, Right.ADMIN):
+        raise Forbidden(f"{who.person} neither owns {call.asked.agent} nor has the admin right.")
+
+
+def _tell(call: Call, *, as_json: bool) -> None:
+    if as_json:
+        write_json(document(call))
+        return
+    style = "bold green" if call.status is Status.APPROVED else "bold"
+    say(f"{call.id} is {_state(call)}", style=style)
+
+
+def document(call: Call) -> dict[str, object]:
+    """Write a call for scripts, under the names that the API uses."""
+    asked = call.asked
+    return {
+        "id": call.id,
+        "state": str(call.status),
+        "version": call.version,
+        "agent": asked.agent,
+        "upstream": asked.upstream,
+        "tool": asked.tool,
+        "title": call.title,
+        "arguments": orjson.loads(asked.arguments),
+        "digest": call.digest,
+        "amount": None,
+        "created_at": stamp(call.created_at),
+        "decide_before": stamp(call.decide_before),
+        "run_before": stamp(call.run_before),
+        "decided_at": stamp(call.decided_at),
+        "ended_at": stamp(call.ended_at),
+        "decided_by": call.ended_by or None,
+        "reason": call.note,
+        "listener": str(call.listener),
+        "requirement": requirement_facts(call.requirement),
+        "votes": [
+            {
+                "person": vote.person,
+                "decision": str(vote.choice),
+                "at": stamp(vote.at),
+                "via": vote.via,
+                "reason": vote.reason,
+            }
+            for vote in call.votes
+        ],
+    }
+
+
+def stamp(moment: datetime | None) -> str | None:
+    """Write a time of the store's, which is UTC."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ") if moment is not None else None

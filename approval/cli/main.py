@@ -1,0 +1,306 @@
+"""Every command and its options. Nothing heavy is imported before a command runs."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from approval.cli.orders import Order, Proof
+from approval.cli.terminal import is_person, reporting
+from approval.core.call import Choice
+
+app = typer.Typer(
+    name="approval",
+    help="Hold an AI agent's risky tool calls until a person says yes.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+audit = typer.Typer(help="Check and read the trail.", no_args_is_help=True)
+token = typer.Typer(help="Issue and take back tokens and login links.", no_args_is_help=True)
+database = typer.Typer(help="The database: schema and copies.", no_args_is_help=True)
+app.add_typer(audit, name="audit")
+app.add_typer(token, name="token")
+app.add_typer(database, name="db")
+
+ConfigFile = Annotated[
+    Path, typer.Option("--config", "-c", envvar="APPROVAL_CONFIG", help="The configuration file.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Write JSON, for scripts.")]
+CallText = Annotated[str, typer.Argument(metavar="ID", help="A call's id, or its beginning.")]
+Name = Annotated[str, typer.Argument(metavar="NAME")]
+Claimed = Annotated[
+    str | None,
+    typer.Option("--as", metavar="NAME", help='Claim to be NAME; needs [approvals] local="trust".'),
+]
+TokenFile = Annotated[
+    Path | None,
+    typer.Option(help="A file with your own token. Otherwise APPROVAL_TOKEN, or a prompt."),
+]
+Digest = Annotated[
+    str | None, typer.Option(help="Decide only if the call's digest begins with this.")
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask again.")]
+DEFAULT = Path("config.toml")
+
+
+@app.command()
+def serve(
+    *,
+    config: ConfigFile = DEFAULT,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False,
+) -> None:
+    """Run the service until it is stopped."""
+    with reporting():
+        from approval.cli import service  # noqa: PLC0415 - heavy
+
+        service.serve(config, verbose=verbose)
+
+
+@app.command()
+def demo(
+    *,
+    yes: Annotated[bool, typer.Option("--yes", help="Decide by itself.")] = False,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 0,
+) -> None:
+    """Watch an agent try to buy a phone number, and decide."""
+    with reporting():
+        from approval.demo import story  # noqa: PLC0415 - heavy
+
+        story.show(by_itself=yes, port=port)
+
+
+@app.command()
+def check(
+    *,
+    config: ConfigFile = DEFAULT,
+    offline: Annotated[bool, typer.Option("--offline", help="Start no upstream.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say everything that is wrong with the configuration, its policies and its upstreams."""
+    with reporting():
+        from approval.cli import service  # noqa: PLC0415 - heavy
+
+        service.check(config, offline=offline, as_json=as_json)
+
+
+@app.command()
+def pending(
+    *,
+    config: ConfigFile = DEFAULT,
+    state: Annotated[list[str] | None, typer.Option(help="Another state; may repeat.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000)] = 200,
+    as_json: AsJson = False,
+) -> None:
+    """List the calls that wait for a person."""
+    with reporting():
+        from approval.cli import calls  # noqa: PLC0415 - heavy
+
+        calls.pending(config, tuple(state or ()), limit, as_json=as_json)
+
+
+@app.command()
+def show(call: CallText, *, config: ConfigFile = DEFAULT, as_json: AsJson = False) -> None:
+    """Show one call with its exact arguments."""
+    with reporting():
+        from approval.cli import calls  # noqa: PLC0415 - heavy
+
+        calls.show(config, call, as_json=as_json)
+
+
+@app.command()
+def approve(  # noqa: PLR0913 - each is an option
+    call: CallText,
+    *,
+    reason: Annotated[str, typer.Option(help="A word for the agent and the trail.")] = "",
+    digest: Digest = None,
+    yes: Yes = False,
+    claimed: Claimed = None,
+    token_file: TokenFile = None,
+    config: ConfigFile = DEFAULT,
+    as_json: AsJson = False,
+) -> None:
+    """Show a call, then approve exactly that one."""
+    with reporting():
+        from approval.cli import calls  # noqa: PLC0415 - heavy
+
+        order = Order(
+            call=call,
+            choice=Choice.APPROVE,
+            reason=reason,
+            digest=digest,
+            ask=not yes and is_person(),
+        )
+        proof = Proof(claimed=claimed, token_file=token_file)
+        calls.decide(config, order, proof, as_json=as_json)
+
+
+@app.command()
+def reject(  # noqa: PLR0913 - each is an option
+    call: CallText,
+    *,
+    reason: Annotated[str, typer.Option(help="Why: the agent is told.")] = "",
+    digest: Digest = None,
+    claimed: Claimed = None,
+    token_file: TokenFile = None,
+    config: ConfigFile = DEFAULT,
+    as_json: AsJson = False,
+) -> None:
+    """Reject a call, or take an approval back before it runs."""
+    with reporting():
+        from approval.cli import calls  # noqa: PLC0415 - heavy
+
+        order = Order(call=call, choice=Choice.REJECT, reason=reason, digest=digest)
+        proof = Proof(claimed=claimed, token_file=token_file)
+        calls.decide(config, order, proof, as_json=as_json)
+
+
+@app.command()
+def settle(  # noqa: PLR0913 - each is an option
+    call: CallText,
+    *,
+    executed: Annotated[
+        bool, typer.Option("--executed/--failed", help="It did happen, or it did not.")
+    ],
+    evidence: Annotated[str, typer.Option(help="How you know.")],
+    claimed: Claimed = None,
+    token_file: TokenFile = None,
+    config: ConfigFile = DEFAULT,
+    as_json: AsJson = False,
+) -> None:
+    """Say what became of a call in doubt, after looking at the upstream."""
+    with reporting():
+        from approval.cli import calls  # noqa: PLC0415 - heavy
+
+        proof = Proof(claimed=claimed, token_file=token_file)
+        calls.settle(config, call, proof, evidence, executed=executed, as_json=as_json)
+
+
+@app.command()
+def cancel(
+    call: CallText,
+    *,
+    reason: Annotated[str, typer.Option(help="Why: the agent is told.")] = "",
+    claimed: Claimed = None,
+    token_file: TokenFile = None,
+    config: ConfigFile = DEFAULT,
+    as_json: AsJson = False,
+) -> None:
+    """Withdraw a call that has not run; for the agent's owner and for admins."""
+    with reporting():
+        from approval.cli import calls  # noqa: PLC0415 - heavy
+
+        proof = Proof(claimed=claimed, token_file=token_file)
+        calls.cancel(config, call, proof, reason, as_json=as_json)
+
+
+@audit.command("verify")
+def audit_verify(
+    *,
+    head: Annotated[str | None, typer.Option(help="A head noted earlier; must be there.")] = None,
+    config: ConfigFile = DEFAULT,
+    as_json: AsJson = False,
+) -> None:
+    """Recompute the chain from its first entry, and hold the calls against it."""
+    with reporting():
+        from approval.cli import trail  # noqa: PLC0415 - heavy
+
+        trail.verify(config, head, as_json=as_json)
+
+
+@audit.command("tail")
+def audit_tail(
+    *,
+    count: Annotated[int, typer.Option("--lines", "-n", min=1, max=10_000)] = 20,
+    config: ConfigFile = DEFAULT,
+    as_json: AsJson = False,
+) -> None:
+    """Show the last entries."""
+    with reporting():
+        from approval.cli import trail  # noqa: PLC0415 - heavy
+
+        trail.tail(config, count, as_json=as_json)
+
+
+@audit.command("export")
+def audit_export(
+    *,
+    out: Annotated[Path | None, typer.Option(help="A new file; otherwise the output.")] = None,
+    config: ConfigFile = DEFAULT,
+) -> None:
+    """Write every entry as a line of JSON, with the bytes that were hashed."""
+    with reporting():
+        from approval.cli import trail  # noqa: PLC0415 - heavy
+
+        trail.export(config, out)
+
+
+@token.command("agent")
+def token_agent(name: Name, *, config: ConfigFile = DEFAULT, as_json: AsJson = False) -> None:
+    """Issue a token for an agent. It is shown once."""
+    with reporting():
+        from approval.cli import tokens  # noqa: PLC0415 - heavy
+
+        tokens.issue(config, tokens.Kind.AGENT, name, as_json=as_json)
+
+
+@token.command("person")
+def token_person(name: Name, *, config: ConfigFile = DEFAULT, as_json: AsJson = False) -> None:
+    """Issue a token for a person's API and command line. It is shown once."""
+    with reporting():
+        from approval.cli import tokens  # noqa: PLC0415 - heavy
+
+        tokens.issue(config, tokens.Kind.PERSON, name, as_json=as_json)
+
+
+@token.command("login")
+def token_login(name: Name, *, config: ConfigFile = DEFAULT) -> None:
+    """Make a one-time link that signs a person in to the console."""
+    with reporting():
+        from approval.cli import tokens  # noqa: PLC0415 - heavy
+
+        tokens.login(config, name)
+
+
+@token.command("revoke")
+def token_revoke(
+    name: Name,
+    *,
+    kind: Annotated[str | None, typer.Option(help="Only agent, person, login or session.")] = None,
+    config: ConfigFile = DEFAULT,
+    as_json: AsJson = False,
+) -> None:
+    """Take back everything that was issued to a name."""
+    with reporting():
+        from approval.cli import tokens  # noqa: PLC0415 - heavy
+
+        tokens.revoke(config, name, kind, as_json=as_json)
+
+
+@database.command("upgrade")
+def database_upgrade(*, config: ConfigFile = DEFAULT) -> None:
+    """Bring the schema up to date; a copy of the old file is kept."""
+    with reporting():
+        from approval.cli import database as commands  # noqa: PLC0415 - heavy
+
+        commands.upgrade(config)
+
+
+@database.command("backup")
+def database_backup(
+    file: Annotated[Path, typer.Argument(help="A new file.")], *, config: ConfigFile = DEFAULT
+) -> None:
+    """Copy the database as it is now, while it is in use."""
+    with reporting():
+        from approval.cli import database as commands  # noqa: PLC0415 - heavy
+
+        commands.backup(config, file)
+
+
+@database.command("version")
+def database_version(*, config: ConfigFile = DEFAULT, as_json: AsJson = False) -> None:
+    """Say which schema the database has, and which one this version knows."""
+    with reporting():
+        from approval.cli import database as commands  # noqa: PLC0415 - heavy
+
+        commands.version(config, as_json=as_json)

@@ -1,0 +1,25 @@
+"""What a command line asks for, as values: who claims to decide, and what."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from approval.core.call import Choice
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """How a person says who they are: a token, or a mere claim where `local = "trust"`."""
+
+    claimed: str | None = None
+    token_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """A decision as the command line gave it. `ask`: have the person confirm what is shown."""
+
+    call: str
+    choice: Choice
+    reason: str = ""
+    digest: str | None = None
+    ask: bool = False

@@ -1,0 +1,1 @@
+"""People on the web: the console and the API."""

@@ -1,0 +1,355 @@
+"""The API's table of addresses, and the OpenAPI 3.1 document written from it.
+
+`api` takes its routes from the same table, so a route that is not described cannot exist.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from approval.core.call import Choice, Listener, Status
+from approval.core.canonical import JSON
+from approval.web.deciding import MAX_REASON
+
+MAX_PAGE: Final = 200
+MAX_WAIT_SECONDS: Final = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """One address with one method. `answers` and `takes` name schemas."""
+
+    id: str
+    method: str
+    path: str
+    summary: str
+    answers: str
+    takes: str | None = None
+    parameters: tuple[str, ...] = ()
+    refusals: tuple[int, ...] = ()
+    open: bool = False
+
+
+OPERATIONS: Final = (
+    Operation(
+        id="list_calls",
+        method="GET",
+        path="/v1/calls",
+        summary="Read a page of the calls you may see, newest first.",
+        answers="Calls",
+        parameters=("state", "limit", "after"),
+        refusals=(400,),
+    ),
+    Operation(
+        id="get_call",
+        method="GET",
+        path="/v1/calls/{id}",
+        summary="Read one call; with `wait`, once it has changed.",
+        answers="Call",
+        parameters=("id", "wait", "version"),
+        refusals=(400, 404, 429),
+    ),
+    Operation(
+        id="decide_call",
+        method="POST",
+        path="/v1/calls/{id}/decision",
+        summary="Approve or reject a call. Repeating your own decision answers 200.",
+        answers="Call",
+        takes="Decision",
+        parameters=("id",),
+        refusals=(400, 404, 409, 415, 422),
+    ),
+    Operation(
+        id="cancel_call",
+        method="POST",
+        path="/v1/calls/{id}/cancel",
+        summary="Withdraw a call that has not begun to run: the agent's owner, or an admin.",
+        answers="Call",
+        takes="Cancellation",
+        parameters=("id",),
+        refusals=(400, 404, 409, 415, 422),
+    ),
+    Operation(
+        id="settle_call",
+        method="POST",
+        path="/v1/calls/{id}/settle",
+        summary="Say what became of a call in doubt. Needs the right `settle`.",
+        answers="Call",
+        takes="Settlement",
+        parameters=("id",),
+        refusals=(400, 404, 409, 415, 422),
+    ),
+    Operation(
+        id="list_audit",
+        method="GET",
+        path="/v1/audit",
+        summary="Read the trail in order. Needs the right `read_all`, or a call you may see.",
+        answers="Audit",
+        parameters=("after_seq", "limit", "subject"),
+        refusals=(400, 404),
+    ),
+    Operation(
+        id="get_openapi",
+        method="GET",
+        path="/v1/openapi.json",
+        summary="Read this document.",
+        answers="OpenApi",
+        open=True,
+    ),
+)
+
+_TIME: Final[JSON] = {"type": "string", "format": "date-time", "pattern": "Z$"}
+_TIME_OR_NULL: Final[JSON] = {"type": ["string", "null"], "format": "date-time", "pattern": "Z$"}
+_TEXT: Final[JSON] = {"type": "string"}
+_TEXT_OR_NULL: Final[JSON] = {"type": ["string", "null"]}
+_COUNT: Final[JSON] = {"type": "integer", "minimum": 0}
+_FLAG: Final[JSON] = {"type": "boolean"}
+_ID: Final[JSON] = {"type": "string", "pattern": "^apr_[0-9a-v]{26}$"}
+_DIGEST: Final[JSON] = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
+_TEXTS: Final[JSON] = {"type": "array", "items": _TEXT}
+
+
+def _object(
+    members: Mapping[str, JSON], *, optional: tuple[str, ...] = (), closed: bool = True
+) -> JSON:
+    return {
+        "type": "object",
+        "properties": dict(members),
+        "required": [name for name in members if name not in optional],
+        "additionalProperties": not closed,
+    }
+
+
+def _ref(name: str) -> JSON:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _one_of(values: type[Status] | type[Choice] | type[Listener]) -> JSON:
+    return {"type": "string", "enum": [str(value) for value in values]}
+
+
+SCHEMAS: Final[Mapping[str, JSON]] = {
+    "Call": _object(
+        {
+            "id": _ID,
+            "state": _one_of(Status),
+            "version": _COUNT,
+            "agent": _TEXT,
+            "upstream": _TEXT,
+            "tool": _TEXT,
+            "title": _TEXT_OR_NULL,
+            "arguments": {"description": "Exactly what will run."},
+            "arguments_digest": _DIGEST,
+            "digest": {"$ref": "#/components/schemas/Digest"},
+            "amount": {"type": "null", "description": "Money comes with a later release."},
+            "created_at": _TIME,
+            "decide_before": _TIME,
+            "run_before": _TIME_OR_NULL,
+            "decided_at": _TIME_OR_NULL,
+            "ended_at": _TIME_OR_NULL,
+            "delivered_at": _TIME_OR_NULL,
+            "decided_by": _TEXT_OR_NULL,
+            "ended_by": _TEXT_OR_NULL,
+            "reason": _TEXT,
+            "votes": {"type": "array", "items": _ref("Vote")},
+            "may_decide": _FLAG,
+            "listener": _one_of(Listener),
+            "requirement": _ref("Requirement"),
+            "policy": _ref("Policy"),
+            "result": {
+                "description": "The upstream's `result` or `error` while kept; absent in lists."
+            },
+        },
+        optional=("result",),
+    ),
+    "Digest": {
+        "type": "string",
+        "pattern": "^[0-9a-f]{64}$",
+        "description": "Everything an approval depends on; new whenever that changes.",
+    },
+    "Vote": _object(
+        {
+            "person": _TEXT,
+            "decision": _one_of(Choice),
+            "digest": _DIGEST,
+            "at": _TIME,
+            "via": _TEXT,
+            "reason": _TEXT,
+        }
+    ),
+    "Requirement": _object(
+        {
+            "factors": {
+                "type": "array",
+                "items": _object({"approvals": _COUNT, "approvers": _TEXTS}),
+            },
+            "timeout_seconds": _COUNT,
+            "run_within_seconds": _COUNT,
+            "distinct": _FLAG,
+            "not_owner": _FLAG,
+            "run": _TEXT,
+            "on_disconnect": _TEXT,
+            "notify": _TEXTS,
+        }
+    ),
+    "Policy": _object(
+        {
+            "digest": _TEXT,
+            "reasons": {
+                "type": "array",
+                "items": _object({"code": _TEXT, "path": _TEXT, "text": _TEXT}),
+            },
+        }
+    ),
+    "Calls": _object({"calls": {"type": "array", "items": _ref("Call")}, "next": _TEXT_OR_NULL}),
+    "Decision": _object(
+        {
+            "decision": _one_of(Choice),
+            "digest": _ref("Digest"),
+            "reason": {"type": "string", "maxLength": MAX_REASON},
+        },
+        optional=("digest", "reason"),
+    ),
+    "Cancellation": _object(
+        {"reason": {"type": "string", "maxLength": MAX_REASON}}, optional=("reason",)
+    ),
+    "Settlement": _object(
+        {
+            "outcome": {"type": "string", "enum": ["executed", "failed"]},
+            "evidence": {"type": "string", "minLength": 1, "maxLength": MAX_REASON},
+        }
+    ),
+    "AuditEntry": _object(
+        {
+            "seq": _COUNT,
+            "at": _TEXT,
+            "tag": _TEXT,
+            "actor": _TEXT,
+            "subject": _TEXT,
+            "facts": {"type": "object"},
+            "hash": _DIGEST,
+        }
+    ),
+    "Audit": _object(
+        {
+            "entries": {"type": "array", "items": _ref("AuditEntry")},
+            "next": {"type": ["integer", "null"]},
+        }
+    ),
+    "OpenApi": {"type": "object"},
+    "Problem": _object(
+        {
+            "type": {"type": "string", "format": "uri-reference"},
+            "title": _TEXT,
+            "status": {"type": "integer"},
+            "detail": _TEXT,
+            "instance": {"type": "string", "format": "uri-reference"},
+            "call": _ref("Call"),
+        },
+        optional=("call",),
+        closed=False,
+    ),
+}
+
+PARAMETERS: Final[Mapping[str, JSON]] = {
+    "id": {"name": "id", "in": "path", "required": True, "schema": _ID},
+    "state": {
+        "name": "state",
+        "in": "query",
+        "description": "May repeat; without it every state.",
+        "schema": {"type": "array", "items": _one_of(Status)},
+    },
+    "limit": {
+        "name": "limit",
+        "in": "query",
+        "schema": {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": 50},
+    },
+    "after": {
+        "name": "after",
+        "in": "query",
+        "description": "The last page's `next`.",
+        "schema": _ID,
+    },
+    "after_seq": {
+        "name": "after",
+        "in": "query",
+        "description": "The last page's `next`.",
+        "schema": {"type": "integer", "minimum": 0, "default": 0},
+    },
+    "subject": {
+        "name": "subject",
+        "in": "query",
+        "description": "Only what concerns this call.",
+        "schema": _ID,
+    },
+    "wait": {
+        "name": "wait",
+        "in": "query",
+        "description": f"Wait for a change, `30s`; at most {MAX_WAIT_SECONDS} s are waited.",
+        "schema": {"type": "string", "pattern": "^[0-9]{1,4}s$"},
+    },
+    "version": {
+        "name": "version",
+        "in": "query",
+        "description": "With `wait`: the version you know. Another one is answered at once.",
+        "schema": _COUNT,
+    },
+}
+
+
+def document(public_url: str) -> JSON:
+    """Write the whole document."""
+    paths: dict[str, JSON] = {}
+    for operation in OPERATIONS:
+        methods = paths.setdefault(operation.path, {})
+        assert isinstance(methods, dict)  # noqa: S101  # for the type checker; set just above
+        methods[operation.method.lower()] = _operation(operation)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "approval", "version": "1"},
+        "servers": [{"url": public_url}],
+        "security": [{"person": []}],
+        "paths": paths,
+        "components": {
+            "schemas": dict(SCHEMAS),
+            "securitySchemes": {
+                "person": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "A person's token. An agent's is refused.",
+                }
+            },
+        },
+    }
+
+
+def _operation(operation: Operation) -> JSON:
+    written: dict[str, JSON] = {
+        "operationId": operation.id,
+        "summary": operation.summary,
+        "parameters": [PARAMETERS[name] for name in operation.parameters],
+        "responses": {
+            "200": {"description": "As asked.", "content": _content(operation.answers)},
+            **{
+                str(status): {"description": "A problem.", "content": _problem()}
+                for status in sorted({*operation.refusals, *_always(operation)})
+            },
+        },
+    }
+    if operation.takes is not None:
+        written["requestBody"] = {"required": True, "content": _content(operation.takes)}
+    if operation.open:
+        written["security"] = []
+    return written
+
+
+def _always(operation: Operation) -> tuple[int, ...]:
+    return () if operation.open else (401, 403, 503)
+
+
+def _content(schema: str) -> JSON:
+    return {"application/json": {"schema": _ref(schema)}}
+
+
+def _problem() -> JSON:
+    return {"application/problem+json": {"schema": _ref("Problem")}}

@@ -1,0 +1,116 @@
+"""What a request asks for, read strictly: bodies, members, parameters."""
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from aiohttp import web
+
+from approval.core import canonical
+from approval.core.call import Status
+from approval.core.canonical import JSON
+from approval.web.deciding import CALL_ID, words
+from approval.web.openapi import MAX_WAIT_SECONDS
+from approval.web.problems import Problem
+
+MAX_BODY: Final = 64 * 1024
+NOT_BUILT: Final = frozenset({"amount", "arguments", "grant", "override"})
+"""Members of a decision that will mean something; ignoring one would decide something else."""
+
+
+async def read_body(request: web.Request, known: set[str]) -> dict[str, JSON]:
+    """Read a JSON object with no members but the known ones.
+
+    Raises:
+        Problem: If it is of another type, too large, or has other members.
+        Unreadable: If it is not JSON that everybody reads alike.
+    """
+    if request.content_type != "application/json" or (request.charset or "utf-8") != "utf-8":
+        raise Problem(415, "media_type", "Send Content-Type: application/json.")
+    if request.headers.get("Content-Encoding", "identity") != "identity":
+        raise Problem(415, "content_coding", "Send the body without a content coding.")
+    body = canonical.read(await request.read(), limit=MAX_BODY)
+    if not isinstance(body, dict):
+        raise Problem(422, "body", "The body is one JSON object.")
+    for name in body.keys() - known:
+        if name in NOT_BUILT:
+            raise Problem(422, "not_built", f'"{name}" comes with a later release; leave it out.')
+        shown = canonical.quoted(name)
+        wanted = ", ".join(sorted(known))
+        raise Problem(422, "unknown_member", f'"{shown}" is not known here; known are: {wanted}.')
+    return body
+
+
+def text(body: Mapping[str, JSON], name: str) -> str | None:
+    """Take a member that is text or absent.
+
+    Raises:
+        Problem: If it is something else.
+    """
+    value = body.get(name)
+    if value is None and name not in body:
+        return None
+    if not isinstance(value, str):
+        raise Problem(422, name, f"{name} is a text.")
+    return value
+
+
+def settlement(outcome: str, evidence: str) -> tuple[bool, str]:
+    """Check what a person says of a call in doubt.
+
+    Raises:
+        Problem: If it is neither outcome, or nothing shows it.
+    """
+    if outcome not in {"executed", "failed"}:
+        raise Problem(422, "outcome", 'The outcome is "executed" or "failed".')
+    said = words("evidence", evidence)
+    if not said:
+        raise Problem(422, "evidence", "Say what shows it: an order number, a log line, a person.")
+    return outcome == "executed", said
+
+
+def only_parameters(request: web.Request, known: set[str]) -> None:
+    """Refuse a misspelt parameter, which would otherwise widen what is answered."""
+    for name in request.query:
+        if name not in known:
+            shown, wanted = canonical.quoted(name), ", ".join(sorted(known))
+            detail = f'The parameter "{shown}" is not known here; known are: {wanted}.'
+            raise Problem(400, "unknown_parameter", detail)
+        if name != "state" and len(request.query.getall(name)) > 1:
+            raise Problem(400, "repeated_parameter", f"{name} appears twice.")
+
+
+def states(request: web.Request) -> tuple[Status, ...]:
+    given = request.query.getall("state", [])
+    known = {str(status): status for status in Status}
+    if any(state not in known for state in given):
+        raise Problem(400, "state", f"The states are: {', '.join(known)}.")
+    return tuple(known[state] for state in given)
+
+
+def after(request: web.Request) -> str | None:
+    given = request.query.get("after")
+    if given is not None and not CALL_ID.fullmatch(given):
+        raise Problem(400, "after", "after is the last page's next.")
+    return given
+
+
+def integer(
+    request: web.Request, name: str, default: int, *, least: int = 0, most: int = 2**53
+) -> int:
+    given = request.query.get(name)
+    if given is None:
+        return default
+    if not re.fullmatch(r"[0-9]{1,16}", given) or not least <= int(given) <= most:
+        raise Problem(400, name, f"{name} is a whole number from {least} to {most}.")
+    return int(given)
+
+
+def seconds(request: web.Request) -> float | None:
+    """Read `wait=30s`; more than the most is cut."""
+    given = request.query.get("wait")
+    if given is None:
+        return None
+    if not re.fullmatch(r"[0-9]{1,4}s", given):
+        raise Problem(400, "wait", "wait is a number of seconds, such as 30s.")
+    return float(min(int(given[:-1]), MAX_WAIT_SECONDS))

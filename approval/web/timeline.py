@@ -1,0 +1,105 @@
+"""The trail as sentences: who did what, when, and in whose words."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import orjson
+
+from approval.core.audit import Tag, Written
+from approval.core.identity import Directory
+from approval.web import present
+from approval.web.text import Piece, pieces
+
+DID: Final[Mapping[Tag, str]] = {
+    Tag.CALL_ALLOW: "asked, and policy let it through",
+    Tag.CALL_ANSWER: "answered",
+    Tag.CALL_DENY: "denied the call",
+    Tag.CALL_HOLD: "asked; the call is held for people to decide",
+    Tag.CALL_JOIN: "asked again for the same",
+    Tag.CALL_TIGHTEN: "now asks for more",
+    Tag.CALL_ENDORSE: "approved; more approvals are needed",
+    Tag.CALL_APPROVE: "approved",
+    Tag.CALL_REJECT: "rejected",
+    Tag.CALL_REVOKE: "took the approval back and rejected",
+    Tag.CALL_EXPIRE: "ended the call: time ran out",
+    Tag.CALL_CANCEL: "cancelled",
+    Tag.CALL_INVALIDATE: "ended the call: it is no longer permitted",
+    Tag.CALL_CLAIM: "took the call to send it upstream, once",
+    Tag.CALL_SUCCEED: "recorded the answer: executed",
+    Tag.CALL_ERR: "recorded the answer: an error",
+    Tag.CALL_FAIL: "recorded that nothing took effect",
+    Tag.CALL_LOSE: "lost the answer: the outcome is in doubt",
+    Tag.CALL_SUCCEED_LATE: "recorded a late answer: executed",
+    Tag.CALL_ERR_LATE: "recorded a late answer: an error",
+    Tag.CALL_SETTLE_EXECUTED: "settled the doubt: it was executed",
+    Tag.CALL_SETTLE_FAILED: "settled the doubt: nothing happened",
+    Tag.CALL_DELIVER: "handed the outcome to the agent",
+    Tag.DECISION_REFUSE: "tried to decide and was refused",
+    Tag.LOGIN_OPEN: "opened a sign-in",
+    Tag.LOGIN_REFUSE: "was refused at the door",
+    Tag.POLICY_LOAD: "put a policy in force",
+    Tag.POLICY_REFUSE: "refused a policy; the old one stays",
+    Tag.SERVICE_START: "started",
+    Tag.SERVICE_STOP: "stopped",
+    Tag.TOKEN_ISSUE: "issued a credential",
+    Tag.TOKEN_REVOKE: "took a credential back",
+}
+
+WORDS: Final = ("reason", "why", "evidence", "outcome")
+"""Facts that are somebody's words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """One entry of the trail, as a person reads it."""
+
+    seq: int
+    at: datetime
+    tag: str
+    who: tuple[Piece, ...]
+    did: str
+    words: tuple[Piece, ...]
+    via: str
+    subject: str
+    facts: tuple[Piece, ...]
+    hash: str
+
+    @property
+    def held(self) -> bool:
+        """Say whether the subject is a call with a page of its own."""
+        names_call = self.subject.startswith("apr_")
+        return names_call and self.tag not in {Tag.CALL_ALLOW, Tag.CALL_ANSWER, Tag.CALL_DENY}
+
+
+def moments(
+    entries: Iterable[Written], directory: Directory, person: str = ""
+) -> tuple[Moment, ...]:
+    """Word each entry."""
+    return tuple(_moment(entry, directory, person) for entry in entries)
+
+
+def _moment(entry: Written, directory: Directory, person: str) -> Moment:
+    body = orjson.loads(entry.body)
+    facts = body["facts"]
+    said = [str(facts[name]) for name in WORDS if facts.get(name)]
+    written = orjson.dumps(facts, option=orjson.OPT_SORT_KEYS).decode() if facts else ""
+    return Moment(
+        seq=entry.seq,
+        at=datetime.fromisoformat(body["at"]),
+        tag=body["tag"],
+        who=pieces(present.actor(body["actor"], directory, person)),
+        did=_did(Tag(body["tag"]), facts),
+        words=pieces(said[0] if said else ""),
+        via=str(facts.get("via", "")),
+        subject=body["subject"],
+        facts=pieces(written),
+        hash=entry.hash.hex(),
+    )
+
+
+def _did(tag: Tag, facts: Mapping[str, object]) -> str:
+    # Of credentials the kind matters: a session begins every day, an agent's token rarely.
+    kind = f" ({facts['kind']})" if "kind" in facts else ""
+    return DID[tag] + kind

@@ -1,0 +1,129 @@
+"""A running service: its doors, its trail, and its end."""
+
+import asyncio
+import json
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+from aiohttp import ClientSession, TCPConnector
+
+from approval.app.running import Running, running
+from approval.config import Config
+from approval.errors import Misconfigured
+from tests.config.files import PEOPLE, SHOP, TOKEN, VALID, read
+
+FREE = '[server]\nlisten = "127.0.0.1:0"\n'
+
+
+async def tags(service: Running) -> list[str]:
+    return [json.loads(entry.body)["tag"] for entry in await service.store.trail()]
+
+
+async def test_a_start_and_its_rules_are_in_the_trail_before_anything_else(tmp_path: Path) -> None:
+    config = read(tmp_path, FREE + VALID)
+    async with running(config) as service:
+        assert await tags(service) == ["service:start", "policy:load"]
+        (entry,) = await service.store.trail(after=1)
+    assert json.loads(entry.body)["facts"] == {
+        "agents": 1,
+        "narrowing": {},
+        "people": 2,
+        "policies": {"shop": config.rulebook().policies["shop"].digest},
+    }
+
+
+async def test_agents_people_and_probes_each_find_their_door(tmp_path: Path) -> None:
+    async with running(read(tmp_path, FREE + VALID)) as service, ClientSession() as session:
+        for path, status in (
+            ("/healthz", 200),
+            ("/readyz", 200),
+            ("/v1/calls", 401),
+            ("/mcp/shop", 401),
+            ("/nowhere", 404),
+        ):
+            async with session.get(service.url + path, allow_redirects=False) as response:
+                assert (path, response.status) == (path, status)
+                assert response.headers["Server"] == "approval"
+
+
+async def test_a_strange_host_name_is_refused_at_every_door(tmp_path: Path) -> None:
+    async with running(read(tmp_path, FREE + VALID)) as service, ClientSession() as session:
+        for path in ("/", "/mcp/shop", "/v1/calls"):
+            headers = {"Host": "rebound.example"}
+            async with session.get(service.url + path, headers=headers) as response:
+                assert (path, response.status) == (path, 421)
+
+
+async def test_nobody_is_let_in_after_the_end_and_the_end_is_in_the_trail(tmp_path: Path) -> None:
+    config = read(tmp_path, FREE + VALID)
+    async with running(config) as service:
+        host, port = service.url.removeprefix("http://").split(":")
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection((host, int(port)), timeout=1)
+    async with running(config) as again:
+        assert await tags(again) == [
+            *("service:start", "policy:load", "service:stop", "service:start", "policy:load")
+        ]
+
+
+async def test_an_address_in_use_ends_the_start_and_leaves_the_other_alone(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        config = read(tmp_path, VALID.replace("[groups]", "[groups]"))
+        port = other.getsockname()[1]
+        taken = read(tmp_path, f'[server]\nlisten = "127.0.0.1:{port}"\n' + VALID)
+        with pytest.raises(Misconfigured, match="another program listens there"):
+            async with running(taken):
+                raise AssertionError("it must not start")
+    assert not (tmp_path / "approval.db").exists()
+    assert config.server.listen.port == 8080
+
+
+async def test_two_processes_on_one_file_see_each_others_decisions(tmp_path: Path) -> None:
+    config = read(tmp_path, FREE + VALID)
+    async with running(config) as one, running(config) as two:
+        token = await one.service.keyring.issue("person", "ann", actor="test")
+        async with asyncio.timeout(5):
+            while two.service.keyring.person(token) is None:
+                await two.service.poll()
+        headers = {"Authorization": f"Bearer {token}"}
+        async with ClientSession(headers=headers) as session:
+            for service in (one, two):
+                async with session.get(service.url + "/v1/calls") as response:
+                    assert await response.json() == {"calls": [], "next": None}
+
+
+def encrypted(folder: Path) -> Config:
+    command = (
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=localhost"
+        " -days 2 -keyout key.pem -out cert.pem"
+    )
+    subprocess.run(command.split(), cwd=folder, check=True, capture_output=True)
+    return read(folder, FREE + 'tls = { cert = "cert.pem", key = "key.pem" }\n' + VALID)
+
+
+async def test_with_a_certificate_everything_is_encrypted(tmp_path: Path) -> None:
+    config = await asyncio.to_thread(encrypted, tmp_path)
+    async with running(config) as service:
+        assert service.url.startswith("https://127.0.0.1:")
+        async with (
+            ClientSession(connector=TCPConnector(ssl=False)) as session,
+            session.get(service.url + "/healthz") as response,
+        ):
+            assert response.status == 200
+            assert "Strict-Transport-Security" in response.headers
+
+
+async def test_behind_a_proxy_links_start_with_its_name(tmp_path: Path) -> None:
+    text = (
+        FREE
+        + 'public_url = "https://approval.example.com"\ntrusted_proxies = ["127.0.0.1"]\n'
+        + SHOP
+        + PEOPLE
+        + '[agents.a]\nupstreams = ["shop"]\ntoken = { env = "T" }\n'
+    )
+    async with running(read(tmp_path, text, T=TOKEN)) as service:
+        assert service.url == "https://approval.example.com"
+        link = await service.login_link("ann")
+        assert link.startswith("https://approval.example.com/login?token=")

@@ -1,0 +1,48 @@
+"""Which call is meant, and the prompt for a token."""
+
+from pathlib import Path
+
+import pytest
+
+from approval.cli.terminal import Exit
+from tests.cli.desk import desk
+
+
+def test_a_unique_beginning_names_a_call(tmp_path: Path) -> None:
+    at = desk(tmp_path)
+    call = at.hold()
+    for text in (call.id, call.id.upper(), f" {call.id[:8]} ", call.id[:-1]):
+        assert at.run("show", text, "--json").document["id"] == call.id
+
+
+def test_a_beginning_that_several_share_names_none(tmp_path: Path) -> None:
+    at = desk(tmp_path)
+    ids = {at.hold({"phone_number": str(n)}).id for n in range(2)}
+    ended = at.run("show", min(ids)[:8])
+    assert ended.code == Exit.REFUSED
+    assert all(call_id in ended.err for call_id in ids)
+    assert "Give more of the id." in ended.err
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("apr_0", "is too short: give at least 8 characters"),
+        ("apr_zzzzzzzz", "No call begins with apr_zzzzzzzz"),
+        ("apr_" + "z" * 26, "There is no call apr_zzz"),
+        ("\x1b[2Jxxxxxxxx", r"No call begins with \x1b[2Jxxxxxxxx"),
+    ],
+)
+def test_what_names_no_call_is_said(tmp_path: Path, text: str, told: str) -> None:
+    ended = desk(tmp_path).run("show", text)
+    assert ended.code == Exit.REFUSED
+    assert told in ended.err
+    assert ended.out == ""
+
+
+def test_a_database_that_cannot_be_used_has_an_exit_code_of_its_own(tmp_path: Path) -> None:
+    at = desk(tmp_path)
+    (tmp_path / "approval.db").write_text("this is no database, and says so at some length")
+    ended = at.run("pending")
+    assert ended.code == Exit.MISCONFIGURED
+    assert "approval.db" in ended.err

@@ -1,0 +1,78 @@
+"""What is printed: data is never markup, and how a command ends is its exit code."""
+
+import json
+
+import pytest
+import typer
+
+from approval.cli import terminal
+from approval.cli.terminal import Declined, Exit, reporting
+from approval.errors import Conflict, Misconfigured, StoreUnavailable
+
+
+@pytest.mark.parametrize(
+    ("text", "printed"),
+    [
+        ("plain text, é and 日本", "plain text, é and 日本"),
+        ("\x1b[31mred", r"\x1b[31mred"),
+        ("two\nlines\r\ttab", r"two\nlines\r\ttab"),
+        ("\u202eright to left\u200b", r"\u202eright to left\u200b"),
+        ("\x9b\x00\ud800", r"\x9b\x00\ud800"),
+    ],
+)
+def test_what_cannot_be_seen_is_spelt_out(text: str, printed: str) -> None:
+    assert terminal.plain(text) == printed
+
+
+def test_markup_in_data_is_printed_as_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal.say("[red]x[/red] :smile: https://a.example")
+    terminal.table(("ID", "B"), [("[b]1[/b]", "[link=x]y[/link]")])
+    terminal.facts([("[i]name[/i]", "[/]")])
+    terminal.hint("[dim]h[/dim]")
+    terminal.complain(["[e]"])
+    printed = capsys.readouterr()
+    for text in ("[red]x[/red] :smile:", "[b]1[/b]", "[link=x]y[/link]", "[i]name[/i]", "[/]"):
+        assert text in printed.out
+    assert printed.err == "[dim]h[/dim]\nerror: [e]\n"
+
+
+def test_a_long_id_is_never_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal.table(("ID", "TEXT"), [("x" * 60, "word " * 40)])
+    assert "x" * 60 in capsys.readouterr().out
+
+
+def test_json_is_ascii_whatever_it_holds(capsys: pytest.CaptureFixture[str]) -> None:
+    value = {"a": "\x1b\x9b\u202eé"}
+    terminal.write_json(value)
+    printed = capsys.readouterr().out
+    assert printed.isascii()
+    assert "\x1b" not in printed
+    assert json.loads(printed) == value
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "told"),
+    [
+        (Misconfigured(("a: one", "b: two")), Exit.MISCONFIGURED, "error: a: one\nerror: b: two\n"),
+        (StoreUnavailable("disk full"), Exit.STORE, "error: disk full\n"),
+        (Declined("no"), Exit.REFUSED, "error: no\n"),
+        (Conflict("too late"), Exit.REFUSED, "error: too late\n"),
+        (KeyboardInterrupt(), Exit.INTERRUPTED, ""),
+    ],
+)
+def test_every_kind_of_failure_has_its_exit_code(
+    capsys: pytest.CaptureFixture[str], error: BaseException, code: int, told: str
+) -> None:
+    with pytest.raises(typer.Exit) as caught, reporting():
+        raise error
+    assert caught.value.exit_code == code
+    assert capsys.readouterr().err == told
+
+
+def test_a_fault_of_ours_is_not_hidden() -> None:
+    with pytest.raises(ZeroDivisionError), reporting():
+        raise ZeroDivisionError
+
+
+def test_a_pipe_is_nobody_to_ask() -> None:
+    assert terminal.is_person() is False

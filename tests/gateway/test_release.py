@@ -1,0 +1,220 @@
+"""Sending a claimed call: what proves that nothing happened, and what leaves a doubt."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from approval.core.call import Answer, Status
+from approval.core.canonical import JSON
+from approval.errors import AnswerLost, NeverSent
+from approval.gateway import protocol, release
+from approval.gateway.release import REFUSED_UNREAD, as_approved, send_detached
+from approval.gateway.settings import UpstreamSettings
+from approval.gateway.upstream import Sent
+from approval.gateway.upstream_http import HttpUpstream
+from tests.factories import make_asked, make_call
+from tests.gateway.scripted import Handler, Scripted, scripted, stream, text
+from tests.gateway.wire import DEADLINE_SECONDS, ERAS, LEGACY, MODERN
+
+CALL = make_call()
+
+
+def request(meta: JSON = None) -> protocol.Message:
+    params: dict[str, JSON] = {"name": "x", "arguments": {}}
+    if meta is not None:
+        params["_meta"] = meta
+    return protocol.message({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params})
+
+
+def test_what_runs_is_the_approved_call_under_the_agents_id() -> None:
+    meta: JSON = {
+        "progressToken": 1,
+        "tracestate": "t",
+        "io.modelcontextprotocol/logLevel": "info",
+        "dev.approval/key": "k",
+        "else": 1,
+    }
+    message = as_approved(CALL, request(meta), "mine")
+    assert Sent(message=message, arguments=CALL.asked.arguments).write() == (
+        b'{"jsonrpc":"2.0","id":"mine","method":"tools/call","params":'
+        b'{"name":"create_incoming_phone_number","_meta":{"progressToken":1,"tracestate":"t",'
+        b'"io.modelcontextprotocol/logLevel":"info"},'
+        b'"arguments":{"phone_number":"+14155550100"}}}'
+    )
+    assert as_approved(CALL, request(), 1).params == {"name": CALL.asked.tool}
+
+
+async def sent_to(handler: Handler, *, pass_on: release.PassOn | None = None) -> Answer:
+    async with (
+        asyncio.timeout(DEADLINE_SECONDS),
+        scripted(handler) as upstream,
+        HttpUpstream("shop", UpstreamSettings(url=upstream.url)) as far,
+    ):
+        sent = Sent(message=as_approved(CALL, request(), 1), version=LEGACY, careful=True)
+        return await release.send(far.begin(), sent, pass_on, modern=False)
+
+
+def answering(status: int, body: bytes = b"", kind: str | None = "application/json") -> Handler:
+    async def handler(request: web.Request, message: dict[str, Any]) -> web.StreamResponse | None:
+        if "method" not in message:
+            return None
+        return web.Response(status=status, body=body, content_type=kind)
+
+    return handler
+
+
+@pytest.mark.parametrize("status", sorted(REFUSED_UNREAD | {307, 308}))
+async def test_a_status_that_refuses_the_request_proves_that_nothing_happened(status: int) -> None:
+    answer = await sent_to(answering(status))
+    assert answer.status is Status.FAILED
+    assert f"HTTP status {status}".encode() in answer.body
+
+
+@pytest.mark.parametrize("status", [201, 202, 204, 302, 303, 408, 409, 500, 502, 503, 504])
+async def test_any_other_status_leaves_a_doubt(status: int) -> None:
+    with pytest.raises(AnswerLost, match=f"HTTP status {status}"):
+        await sent_to(answering(status))
+
+
+@pytest.mark.parametrize(
+    ("code", "status"), [(-32602, Status.FAILED), (-32603, Status.ERRORED), (1, Status.ERRORED)]
+)
+async def test_an_error_of_the_protocol_counts_by_its_code_whatever_the_status(
+    code: int, status: Status
+) -> None:
+    body = b'{"jsonrpc":"2.0","id":1,"error":{"code":%d,"message":"no"}}' % code
+    for http in (200, 400, 500):
+        answer = await sent_to(answering(http, body))
+        assert answer == Answer(status=status, body=b'{"error":{"code":%d,"message":"no"}}' % code)
+    # An error about no request at all proves only what the status proves.
+    other = body.replace(b'"id":1', b'"id":null')
+    assert (await sent_to(answering(404, other))).status is Status.FAILED
+    with pytest.raises(AnswerLost):
+        await sent_to(answering(500, other))
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b"", "application/json"),
+        (b"[]", "application/json"),
+        (b"7", "application/json"),
+        (b'{"jsonrpc":"2.0","id":1}', "application/json"),
+        (b'{"jsonrpc":"2.0","id":2,"result":{}}', "application/json"),
+        (b'{"jsonrpc":"2.0","id":true,"result":{}}', "application/json"),
+        (b'{"jsonrpc":"2.0","id":1,"result":{"a":1,"a":2}}', "application/json"),
+        (b"<html>", "text/html"),
+        (b"", None),
+    ],
+)
+async def test_what_is_no_readable_answer_to_this_request_leaves_a_doubt(
+    body: bytes, kind: str | None
+) -> None:
+    with pytest.raises(AnswerLost):
+        await sent_to(answering(200, body, kind))
+
+
+async def test_numbers_in_an_answer_are_kept_as_they_came() -> None:
+    body = b'{"jsonrpc":"2.0","id":1,"result":{"price":1.10,"n":12345678901234567890123}}'
+    answer = await sent_to(answering(200, body))
+    assert answer == Answer(
+        status=Status.EXECUTED,
+        body=b'{"result":{"price":1.10,"n":12345678901234567890123}}',
+    )
+
+
+async def test_what_comes_before_the_answer_is_passed_on_and_the_first_answer_counts() -> None:
+    note = {"jsonrpc": "2.0", "method": "notifications/message", "params": {}}
+    question = {"jsonrpc": "2.0", "id": "q", "method": "roots/list"}
+    heard: list[object] = []
+    declined: list[dict[str, Any]] = []
+
+    async def handler(request: web.Request, message: dict[str, Any]) -> web.StreamResponse | None:
+        if "method" not in message:
+            declined.append(message)
+            return None
+        answers = [{"jsonrpc": "2.0", "id": message["id"], "result": text(each)} for each in "ab"]
+        junk = b"data: {\n\ndata: []\n\nid: 1\n\n"
+        return await stream(request, note, question, junk, *answers)
+
+    async def pass_on(data: bytes, message: dict[str, object]) -> bool:
+        heard.append(message)
+        return listening
+
+    listening = True
+    answer = await sent_to(handler, pass_on=pass_on)
+    assert answer.body == b'{"result":{"content":[{"type":"text","text":"a"}]}}'
+    assert (heard, declined) == ([note, question], [])
+    listening = False
+    await sent_to(handler, pass_on=pass_on)
+    await sent_to(handler)
+    assert [each["error"]["code"] for each in declined] == [-32601, -32601]
+    assert [each["id"] for each in declined] == ["q", "q"]
+
+
+async def test_a_question_that_cannot_be_declined_does_not_matter() -> None:
+    async def handler(request: web.Request, message: dict[str, Any]) -> web.StreamResponse:
+        if "method" not in message:
+            assert request.transport is not None
+            request.transport.abort()
+            return web.Response()
+        odd = {"jsonrpc": "2.0", "id": True, "method": "roots/list"}
+        question = {"jsonrpc": "2.0", "id": "q", "method": "roots/list"}
+        result = {"jsonrpc": "2.0", "id": message["id"], "result": {}}
+        return await stream(request, odd, question, result)
+
+    assert (await sent_to(handler)).status is Status.EXECUTED
+
+
+async def test_a_stream_that_is_unreadable_leaves_a_doubt() -> None:
+    async def handler(request: web.Request, message: dict[str, Any]) -> web.StreamResponse:
+        return await stream(request, *[b"x" * (1 << 20)] * 17)
+
+    with pytest.raises(AnswerLost, match="unreadable"):
+        await sent_to(handler)
+
+
+async def detached(handler: Handler, version: str) -> tuple[Answer, Scripted]:
+    call = make_call(asked=make_asked(protocol_version=version))
+    async with (
+        asyncio.timeout(DEADLINE_SECONDS),
+        scripted(handler) as upstream,
+        HttpUpstream("shop", UpstreamSettings(url=upstream.url)) as far,
+    ):
+        return await send_detached(far, call), upstream
+
+
+@pytest.mark.parametrize("version", [*ERAS, ""])
+async def test_a_detached_call_runs_in_a_session_without_any_capability(version: str) -> None:
+    async def handler(request: web.Request, message: dict[str, Any]) -> None:
+        return None
+
+    answer, upstream = await detached(handler, version)
+    assert answer.status is Status.EXECUTED
+    methods = [message.get("method") for _, _, message in upstream.requests]
+    (call,) = upstream.messages("tools/call")
+    if version == MODERN:
+        assert methods == ["tools/call"]
+        capabilities = call["params"]["_meta"]["io.modelcontextprotocol/clientCapabilities"]
+    else:
+        assert methods == ["initialize", "notifications/initialized", "tools/call", None]
+        assert upstream.requests[-1][0] == "DELETE"
+        capabilities = upstream.messages("initialize")[0]["params"]["capabilities"]
+        assert "_meta" not in call["params"]
+    assert capabilities == {}
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [
+        answering(404),
+        answering(500),
+        answering(200, b"{}"),
+        answering(200, b'{"jsonrpc":"2.0","id":0,"result":{"protocolVersion":"1999-01-01"}}'),
+    ],
+)
+async def test_without_a_handshake_the_call_never_left(handler: Handler) -> None:
+    with pytest.raises(NeverSent):
+        await detached(handler, LEGACY)

@@ -1,0 +1,88 @@
+"""A real store on a real file, and what several tests of this room do to it."""
+
+import contextlib
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from approval.core import steps
+from approval.core.audit import Entry, Tag
+from approval.core.call import Call, CallId, Choice, ToolCall, new_call_id
+from approval.core.lifecycle import Change
+from approval.core.steps import Ballot
+from approval.store.store import SqlStore
+from tests.factories import Clock, make_asked, make_directory, make_verdict
+
+URL = "sqlite:///approval.db"
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def store(tmp_path: Path, clock: Clock) -> AsyncIterator[SqlStore]:
+    store = await SqlStore.open(URL, base=tmp_path, clock=clock)
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+async def other(store: SqlStore, tmp_path: Path, clock: Clock) -> AsyncIterator[SqlStore]:
+    """Open a second store on the same file, as another process would."""
+    other = await SqlStore.open(URL, base=tmp_path, clock=clock)
+    yield other
+    await other.close()
+
+
+@pytest.fixture
+def file(store: SqlStore, tmp_path: Path) -> Path:
+    return tmp_path / "approval.db"
+
+
+@contextlib.contextmanager
+def opened(file: Path) -> Iterator[sqlite3.Connection]:
+    """Open the file behind the store's back."""
+    with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as database:
+        yield database
+
+
+def entry(number: int = 1, **facts: object) -> Entry:
+    return Entry(tag=Tag.CALL_ALLOW, subject=f"apr_{number}", actor="agent:ops-agent", facts=facts)
+
+
+async def hold(store: SqlStore, asked: ToolCall | None = None, number: int = 1) -> Call:
+    """Hold a call in the store, or join the equal one, as the service does."""
+    wanted = asked or make_asked()
+
+    def admit(existing: Call | None, now: datetime) -> Change:
+        if existing is not None and steps.joins(existing, wanted, now):
+            return steps.join(existing, owner="me")
+        call_id = new_call_id(now, number.to_bytes(10))
+        return steps.hold(wanted, make_verdict(), call_id=call_id, owner="me", now=now)
+
+    return (await store.admit(wanted, admit)).call
+
+
+async def decide(
+    store: SqlStore, call: Call, choice: Choice = Choice.APPROVE, person: str = "ann"
+) -> Call:
+    ballot = Ballot(person=person, choice=choice, digest=call.digest, via="web", reason="fine")
+
+    def step(call: Call, now: datetime) -> Change:
+        return steps.decide(
+            call, ballot, directory=make_directory(), verdict=make_verdict(), now=now
+        )
+
+    return (await store.advance(call.id, step)).call
+
+
+async def cancel(store: SqlStore, call_id: CallId) -> Call:
+    def step(call: Call, now: datetime) -> Change:
+        return steps.cancel(call, actor="agent:ops-agent", reason="", now=now)
+
+    return (await store.advance(call_id, step)).call

@@ -1,0 +1,226 @@
+"""The store as its users see it: a contract kept, races with one winner, two processes."""
+
+import asyncio
+import os
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Awaitable
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from approval.core import steps
+from approval.core.call import Call, Choice, Status
+from approval.core.lifecycle import Change
+from approval.core.steps import Ballot
+from approval.errors import Conflict, Misconfigured
+from approval.ports import Credential, Store
+from approval.store.store import SqlStore, wall_clock
+from tests.factories import NOW, Clock, make_asked, make_directory, make_verdict
+from tests.store.conftest import URL, decide, entry, hold
+from tests.store.test_sql import ISSUE, claim
+from tests.store.test_writer import until
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_store_keeps_the_contract_of_its_port() -> None:
+    def as_port(store: SqlStore) -> Store:
+        return store  # mypy proves it
+
+    assert as_port.__annotations__["return"] is Store
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://me@host/approval",
+        "sqlite:///",
+        "sqlite://",
+        "sqlite:///:memory:",
+        "approval.db",
+        "",
+    ],
+)
+async def test_a_url_that_names_no_file_is_refused(url: str, tmp_path: Path) -> None:
+    with pytest.raises(Misconfigured, match=r"database\.url: .* is not a file; write sqlite:///"):
+        await SqlStore.open(url, base=tmp_path)
+    assert list(tmp_path.iterdir()) == []  # noqa: ASYNC240
+
+
+async def test_a_file_may_be_named_absolutely(tmp_path: Path) -> None:
+    store = await SqlStore.open(f"sqlite:///{tmp_path}/here.db", base=Path("elsewhere"))
+    await store.close()
+    assert (tmp_path / "here.db").exists()
+
+
+async def test_without_a_clock_the_store_has_the_machines(tmp_path: Path) -> None:
+    store = await SqlStore.open(URL, base=tmp_path)
+    before = wall_clock()
+    assert before <= await store.now() <= wall_clock()
+    assert before.utcoffset() == timedelta(0)
+    await store.close()
+
+
+async def test_the_store_tells_the_time_it_writes_with(store: SqlStore) -> None:
+    assert await store.now() == NOW
+    assert (await hold(store)).created_at == NOW
+
+
+async def test_everything_survives_closing_and_opening(tmp_path: Path) -> None:
+    store = await SqlStore.open(URL, base=tmp_path)
+    approved = await decide(store, await hold(store))
+    await store.close()
+    again = await SqlStore.open(URL, base=tmp_path)
+    assert await again.get(approved.id) == approved
+    assert (await again.verify()).problems == ()
+    await again.close()
+
+
+# --- races ---
+
+
+async def outcomes(*work: Awaitable[Call]) -> Counter[str]:
+    found = await asyncio.gather(*work, return_exceptions=True)
+    return Counter(
+        str(each.status) if isinstance(each, Call) else type(each).__name__ for each in found
+    )
+
+
+async def test_of_many_equal_requests_at_once_one_call_is_made(
+    store: SqlStore, other: SqlStore
+) -> None:
+    stores = [store, other] * 15
+    held = await asyncio.gather(*(hold(s, number=n) for n, s in enumerate(stores)))
+    assert len({call.id for call in held}) == 1
+    assert sorted(call.version for call in held) == list(range(1, 31))
+    assert len((await store.find()).calls) == 1
+
+
+async def test_of_many_claims_at_once_one_has_it(store: SqlStore, other: SqlStore) -> None:
+    approved = await decide(store, await hold(store))
+    claims = (claim(s, approved) for s in [store, other] * 10)
+    assert await outcomes(*claims) == {"executing": 1, "Conflict": 19}
+    assert (await other.get(approved.id)).version == 3
+
+
+async def test_of_many_answers_at_once_only_the_first_stands(
+    store: SqlStore, other: SqlStore
+) -> None:
+    held = await hold(store)
+    cast = (
+        decide(s, held, choice, person)
+        for s in (store, other)
+        for person in ("ann", "bob")
+        for choice in Choice
+    )
+    await outcomes(*cast)
+    call = await store.get(held.id)
+    assert call.status is Status.REJECTED
+    lines = await store.trail(subject=held.id)
+    assert len(lines) == call.version
+    assert (await other.verify()).problems == ()
+
+
+async def test_clicking_many_times_counts_once(store: SqlStore, other: SqlStore) -> None:
+    held = await hold(store)
+    clicks = (decide(s, held) for s in [store, other] * 10)
+    assert await outcomes(*clicks) == {"approved": 20}
+    assert len((await store.get(held.id)).votes) == 1
+    assert len(await store.trail()) == 2
+
+
+async def test_a_decision_that_waited_for_the_lock_meets_the_deadline_after_it(
+    store: SqlStore, other: SqlStore, clock: Clock
+) -> None:
+    held = await hold(store)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(call: Call, now: datetime) -> Change:
+        begun.set()
+        go_on.wait(10)
+        return Change(call=call)
+
+    ballot = Ballot(person="ann", choice=Choice.APPROVE, digest=held.digest, via="web")
+
+    def vote(call: Call, now: datetime) -> Change:
+        return steps.decide(
+            call, ballot, directory=make_directory(), verdict=make_verdict(), now=now
+        )
+
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        group.create_task(store.advance(held.id, slow))
+        await asyncio.to_thread(begun.wait, 10)
+        voted = group.create_task(other.advance(held.id, vote))
+        await until(lambda: not voted.done() and not other._engine._writer._jobs)
+        clock.now = held.decide_before + timedelta(microseconds=1)
+        go_on.set()
+    assert voted.result().call.status is Status.EXPIRED
+    assert (await store.get(held.id)).votes == ()
+
+
+# --- two processes ---
+
+SPEND = """
+import asyncio, sys
+from pathlib import Path
+from approval.core.audit import Entry, Tag
+from approval.store.store import SqlStore
+
+async def main():
+    store = await SqlStore.open("sqlite:///approval.db", base=Path(sys.argv[1]))
+    print("ready", flush=True)
+    sys.stdin.readline()
+    entry = Entry(tag=Tag.LOGIN_OPEN, subject="login", actor="web")
+    for n in range(40):
+        if await store.spend_credential("login", f"digest-{n}", entry) is not None:
+            print(n, flush=True)
+    await store.close()
+
+asyncio.run(main())
+"""
+
+
+def start(folder: Path) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", SPEND, str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+
+
+async def test_of_two_processes_that_present_a_secret_one_has_it(tmp_path: Path) -> None:
+    store = await SqlStore.open(URL, base=tmp_path)
+    for n in range(40):
+        secret = Credential(digest=f"digest-{n}", kind="login", subject="ann", created_at=NOW)
+        await store.keep_credential(secret, ISSUE)
+    with start(tmp_path) as one, start(tmp_path) as two:
+        for process in (one, two):
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+        for process in (one, two):
+            assert process.stdin is not None
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        spent = [process.communicate(timeout=60)[0].split() for process in (one, two)]
+        assert [one.returncode, two.returncode] == [0, 0]
+    assert sorted(int(n) for each in spent for n in each) == list(range(40))
+    assert await store.credentials("login") == ()
+    report = await store.verify()
+    await store.close()
+    assert (report.entries, report.problems) == (80, ())
+
+
+async def test_a_conflict_is_not_the_end_of_the_store(store: SqlStore) -> None:
+    held = await hold(store)
+    rejected = await decide(store, held, Choice.REJECT)
+    with pytest.raises(Conflict):
+        await claim(store, rejected)
+    await store.journal(entry())
+    assert (await hold(store, make_asked({"next": True}), 2)).status is Status.PENDING

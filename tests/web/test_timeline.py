@@ -1,0 +1,48 @@
+from approval.core import audit
+from approval.core.audit import GENESIS, Entry, Tag
+from approval.web.text import pieces, plain
+from approval.web.timeline import DID, Moment, moments
+from tests.factories import NOW, make_directory
+
+
+def words_of(entry: Entry, person: str = "") -> Moment:
+    written = audit.write(entry, seq=1, at=NOW, previous=GENESIS)
+    return moments([written], make_directory(), person)[0]
+
+
+def test_every_tag_is_worded() -> None:
+    assert set(DID) == set(Tag)
+
+
+def test_an_entry_reads_as_a_sentence_with_the_persons_words() -> None:
+    facts = {"reason": "No \u202epremium", "via": "web", "version": 2}
+    entry = Entry(tag=Tag.CALL_REJECT, subject="apr_1", actor="person:ann", facts=facts)
+    moment = words_of(entry)
+    assert (moment.who, moment.did, moment.via) == (pieces("Ann"), "rejected", "web")
+    assert moment.words == pieces("No \u202epremium")
+    assert (moment.seq, moment.at, moment.tag) == (1, NOW, "call:reject")
+    assert len(moment.hash) == 64
+    assert moment.held
+    assert words_of(entry, "ann").who == pieces("You")
+
+
+def test_an_entry_without_facts_or_words_says_no_more() -> None:
+    moment = words_of(Entry(tag=Tag.SERVICE_START, subject="service", actor="service"))
+    assert (moment.words, moment.facts, moment.via, moment.held) == ((), (), "", False)
+
+
+def test_of_a_credential_the_kind_is_told() -> None:
+    entry = Entry(tag=Tag.TOKEN_ISSUE, subject="ann", actor="operator", facts={"kind": "login"})
+    assert words_of(entry).did == "issued a credential (login)"
+
+
+def test_calls_without_a_record_have_no_page_to_go_to() -> None:
+    entry = Entry(tag=Tag.CALL_DENY, subject="apr_1", actor="policy", facts={"tool": "\x1b"})
+    moment = words_of(entry)
+    assert not moment.held
+    assert moment.facts == pieces('{"tool":"\\u001b"}')
+
+
+def test_a_hostile_subject_is_drawn() -> None:
+    entry = Entry(tag=Tag.LOGIN_REFUSE, subject="x", actor="agent:\u202ex")
+    assert plain("".join(piece.text for piece in words_of(entry).who)) == "The agent [U+202E]x"

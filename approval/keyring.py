@@ -15,36 +15,59 @@ _LASTING: Final = ("agent", "person")
 """The kinds that are looked up in memory, for they come with every request."""
 
 
+class Randomness:
+    """Random bytes in pieces of one size, many drawn at once: a draw is a call into the kernel."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._pieces: list[bytes] = []
+
+    def __call__(self) -> bytes:
+        """Give a piece that nobody was given before."""
+        if not self._pieces:
+            drawn = secrets.token_bytes(self._size * 256)
+            self._pieces = [drawn[at : at + self._size] for at in range(0, len(drawn), self._size)]
+        return self._pieces.pop()
+
+
 class Keyring:
     """Finds the bearer of a token, and issues tokens, login links and sessions."""
 
     def __init__(self, store: Store, directory: Directory) -> None:
-        self.directory = directory
         self._store = store
         self._issued: dict[str, Credential] = {}
+        self.adopt(directory)
+
+    def adopt(self, directory: Directory) -> None:
+        """Take another configuration's agents and people for the ones that exist."""
+        self._directory = directory
+        self._agents = directory.agents_by_digest()
+        self._people = directory.people_by_digest()
 
     def agent(self, token: str) -> Agent | None:
         """Find the agent that bears this token."""
-        configured = self.directory.agent_by_token(token)
+        digest = token_digest(token)
+        configured = self._agents.get(digest)
         if configured is not None:
             return configured
-        name = self._subject("agent", token)
-        return self.directory.agents.get(name) if name else None
+        name = self._subject("agent", digest)
+        return self._directory.agents.get(name) if name else None
 
     def person(self, token: str) -> Person | None:
         """Find the person who bears this token for the API and the command line."""
-        configured = self.directory.person_by_token(token)
+        digest = token_digest(token)
+        configured = self._people.get(digest)
         if configured is not None:
             return configured
-        name = self._subject("person", token)
-        return self.directory.people.get(name) if name else None
+        name = self._subject("person", digest)
+        return self._directory.people.get(name) if name else None
 
     async def session(self, token: str) -> Person | None:
         """Find the person whose browser session this is."""
         digest = token_digest(token)
         sessions = await self._store.credentials("session")
         name = next((c.subject for c in sessions if c.digest == digest), None)
-        return self.directory.people.get(name) if name else None
+        return self._directory.people.get(name) if name else None
 
     async def issue(
         self, kind: str, subject: str, *, actor: str, lifetime: timedelta | None = None
@@ -93,6 +116,6 @@ class Keyring:
         issued = [c for kind in _LASTING for c in await self._store.credentials(kind)]
         self._issued = {c.digest: c for c in issued if c.expires_at is None}
 
-    def _subject(self, kind: str, token: str) -> str | None:
-        found = self._issued.get(token_digest(token))
+    def _subject(self, kind: str, digest: str) -> str | None:
+        found = self._issued.get(digest)
         return found.subject if found is not None and found.kind == kind else None

@@ -45,7 +45,7 @@ from approval.errors import (
     Refused,
     StoreUnavailable,
 )
-from approval.keyring import Keyring
+from approval.keyring import Keyring, Randomness
 from approval.ports import Send, Step, Store
 from approval.wakeups import Wakeups
 
@@ -93,6 +93,7 @@ class Service:
         self._attached: Counter[CallId] = Counter()
         self._lines: Counter[str] = Counter()
         self._mark = -1
+        self._randomness = Randomness(10)
         self.released = asyncio.Event()
         """Set when a call may be waiting for the worker to send it."""
 
@@ -118,7 +119,7 @@ class Service:
 
     async def allow(self, asked: ToolCall, verdict: Verdict) -> CallId:
         """Put a plainly allowed call on disk. When this returns the call may leave."""
-        call_id = new_call_id(await self._store.now(), secrets.token_bytes(10))
+        call_id = new_call_id(await self._store.now(), self._randomness())
         facts = {
             "agent": asked.agent,
             "arguments": asked.arguments_digest,
@@ -145,7 +146,7 @@ class Service:
 
     async def deny(self, asked: ToolCall, verdict: Verdict) -> None:
         """Put a denied call in the trail. It does not run whether or not this succeeds."""
-        call_id = new_call_id(await self._store.now(), secrets.token_bytes(10))
+        call_id = new_call_id(await self._store.now(), self._randomness())
         await self._store.journal(steps.denial(asked, verdict, call_id))
 
     async def submit(self, asked: ToolCall, verdict: Verdict) -> Submission:
@@ -170,7 +171,7 @@ class Service:
     ) -> Change:
         if existing is not None and steps.joins(existing, asked, now):
             return steps.join(existing, owner=self.instance)
-        call_id = new_call_id(now, secrets.token_bytes(10))
+        call_id = new_call_id(now, self._randomness())
         return steps.hold(asked, verdict, call_id=call_id, owner=self.instance, now=now)
 
     def _in_flight(self, agent: str) -> int:
@@ -442,7 +443,7 @@ class Service:
         """Put new rules in force, and hold every waiting call against them."""
         await self._store.journal(entry)
         self._rules = rules
-        self.keyring.directory = rules.directory
+        self.keyring.adopt(rules.directory)
         waiting = {Status.PENDING, Status.APPROVED}
         after: str | None = None
         while True:

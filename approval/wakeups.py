@@ -29,7 +29,10 @@ class Wakeups:
         return self._latest.get(call_id)
 
     def hint(self, call_id: CallId, version: int) -> bool:
-        """Hear that some process brought a call to this version; False if that is no news."""
+        """Hear that some process brought a call to this version; False if no waiter need know."""
+        if version == 0:  # what its agent knows of it: news to those who look on, and not to it
+            self._tell(call_id)
+            return False
         known = self._latest.get(call_id)
         if known is not None and known.version >= version:
             return False  # most often our own change, come back
@@ -42,6 +45,9 @@ class Wakeups:
         for future in self._watchers.get(call_id, ()):
             if not future.done():
                 future.set_result(call)
+        self._tell(call_id)
+
+    def _tell(self, call_id: CallId) -> None:
         for queue in self._subscribers:
             if not queue.full():
                 queue.put_nowait(call_id)

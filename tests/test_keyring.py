@@ -9,7 +9,7 @@ import pytest
 
 from approval.core.audit import Tag
 from approval.core.identity import token_digest
-from approval.keyring import Keyring
+from approval.keyring import Keyring, Randomness
 from approval.store.store import SqlStore
 from tests.factories import AGENT_TOKEN, ANN_TOKEN, NOW, Clock, make_directory
 
@@ -94,7 +94,7 @@ async def test_a_secret_is_nowhere_on_disk(
 
 async def test_a_token_of_somebody_who_was_removed_finds_nobody(keyring: Keyring) -> None:
     tokens = {k: await keyring.issue(k, s, actor="cli") for k, s in SUBJECTS.items()}
-    keyring.directory = make_directory(agents={}, people={})
+    keyring.adopt(make_directory(agents={}, people={}))
     assert keyring.agent(tokens["agent"]) is None
     assert keyring.person(tokens["person"]) is None
     assert await keyring.session(tokens["session"]) is None
@@ -191,3 +191,10 @@ async def test_what_another_process_issued_or_revoked_is_known_after_a_refresh(
     await keyring.refresh()
     assert keyring.agent(token) is None
     await other.close()
+
+
+def test_no_piece_of_randomness_is_given_twice() -> None:
+    randomness = Randomness(10)
+    pieces = [randomness() for _ in range(1000)]
+    assert len(set(pieces)) == 1000
+    assert {len(piece) for piece in pieces} == {10}

@@ -57,7 +57,7 @@ async def test_our_own_change_is_no_news_when_it_comes_back_from_the_store() -> 
     wakeups, call = Wakeups(), make_call(version=2)
     wakeups.wake(ONE, call)
     with wakeups.watching(ONE) as watching, wakeups.subscribed() as heard:
-        assert [wakeups.hint(ONE, version) for version in (0, 1, 2)] == [False] * 3
+        assert [wakeups.hint(ONE, version) for version in (1, 2)] == [False] * 2
         assert not watching.done()
         assert heard.empty()
         assert wakeups.latest(ONE) is call
@@ -65,7 +65,14 @@ async def test_our_own_change_is_no_news_when_it_comes_back_from_the_store() -> 
         assert watching.result() is None
         # How it is now is for the store to say.
         assert wakeups.latest(ONE) is None
-    assert wakeups.hint(TWO, 0)
+
+
+async def test_what_an_agent_knows_of_its_call_is_news_to_those_who_look_on_alone() -> None:
+    wakeups = Wakeups()
+    with wakeups.watching(ONE) as watching, wakeups.subscribed() as heard:
+        assert not wakeups.hint(ONE, 0)
+        assert not watching.done()
+        assert heard.get_nowait() == ONE
 
 
 async def test_the_newest_of_a_calls_versions_is_known_whatever_came_last() -> None:

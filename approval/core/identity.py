@@ -68,13 +68,13 @@ class Directory:
         holders = self.rights.get(right, frozenset()) | self.rights.get(Right.ADMIN, frozenset())
         return person in holders
 
-    def agent_by_token(self, token: str) -> Agent | None:
-        digest = token_digest(token)
-        return next((a for a in self.agents.values() if digest in a.token_digests), None)
+    def agents_by_digest(self) -> dict[str, Agent]:
+        """Index the agents by the digests of their tokens."""
+        return {digest: agent for agent in self.agents.values() for digest in agent.token_digests}
 
-    def person_by_token(self, token: str) -> Person | None:
-        digest = token_digest(token)
-        return next((p for p in self.people.values() if digest in p.token_digests), None)
+    def people_by_digest(self) -> dict[str, Person]:
+        """Index the people by the digests of their tokens."""
+        return {digest: one for one in self.people.values() for digest in one.token_digests}
 
 
 def token_digest(token: str) -> str:

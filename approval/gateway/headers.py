@@ -8,7 +8,7 @@ and those sent upstream are built from the body. Nothing else of the agent's hea
 import base64
 import binascii
 import re
-from collections.abc import Callable
+from functools import lru_cache
 
 from multidict import MultiMapping
 
@@ -79,8 +79,7 @@ def check_body_headers(headers: MultiMapping[str]) -> None:
         raise _refused("media_type", 'Content-Type must be exactly "application/json"', status=415)
     if headers.get("Content-Encoding", "identity").strip(" \t").lower() != "identity":
         raise _refused("content_coding", "the body must not be compressed", status=415)
-    accepted = _accepted(headers.getall("Accept", []))
-    if not (accepted("application/json") and accepted("text/event-stream")):
+    if not _accepts_both(",".join(headers.getall("Accept", []))):
         raise _refused(
             "not_acceptable",
             "Accept must name both application/json and text/event-stream",
@@ -163,13 +162,18 @@ def _check_own(lower: str, name: str, value: str) -> None:
         )
 
 
-def _accepted(values: list[str]) -> Callable[[str], bool]:
+@lru_cache(maxsize=256)
+def _accepts_both(accept: str) -> bool:
+    """Say whether an answer may come as JSON and as a stream. Agents say the same every time."""
     ranges = set()
-    for each in ",".join(values).lower().split(","):
+    for each in accept.lower().split(","):
         media, _, parameters = each.partition(";")
         if not re.search(r"(?:^|;)\s*q=0(?:\.0*)?\s*(?:;|$)", parameters):
             ranges.add(media.strip(" \t"))
-    return lambda media: not ranges.isdisjoint({media, media.partition("/")[0] + "/*", "*/*"})
+    return not (
+        ranges.isdisjoint({"application/json", "application/*", "*/*"})
+        or ranges.isdisjoint({"text/event-stream", "text/*", "*/*"})
+    )
 
 
 def _check_modern(headers: MultiMapping[str], message: Message) -> str:

@@ -45,6 +45,8 @@ from approval.store.tables import (
 
 ALIVE: Final = timedelta(seconds=15)
 KEEP_NOTICES: Final = timedelta(hours=1)
+MOST_CHANGES: Final = 5000
+"""The most notices that are read at once."""
 CREDENTIALS: Final = "credentials"
 """The subject of a notice that says: tokens were issued or revoked."""
 
@@ -283,7 +285,7 @@ def changes(connection: Connection, after: int) -> tuple[tuple[tuple[str, int], 
     if after < 0:
         return (), connection.execute(select(func.max(notices.c.id))).scalar() or 0
     query = select(notices).where(notices.c.id > after)
-    found = connection.execute(query.order_by(notices.c.id).limit(5000)).all()
+    found = connection.execute(query.order_by(notices.c.id).limit(MOST_CHANGES)).all()
     named = tuple((row.subject, row.version) for row in found)
     return named, found[-1].id if found else after
 

@@ -44,6 +44,14 @@ WAIT_SECONDS: Final = 5.0
 LATER_SECONDS: Final = 0.1
 BUSY_MILLISECONDS: Final = 2000
 CHECKPOINT_BYTES: Final = 4 << 20
+"""How much is written, roughly, between two checkpoints.
+
+The log is then written over from its start and keeps its size: a commit into space that is there
+already syncs in about half the time of one that makes the file longer (140 against 260 µs here).
+"""
+LOG_BYTES: Final = 2 * CHECKPOINT_BYTES
+"""A log longer than this (a reader stood in the way for long) is cut when that is possible."""
+PAGES_A_COMMIT: Final = 16 << 10
 CHECKPOINT_MILLISECONDS: Final = 50
 """The longest that a checkpoint waits for readers: everybody who writes waits with it."""
 
@@ -112,13 +120,15 @@ class Writer:
         self._database = _driver(connection)
         self._clock = clock
         self._wait_seconds = wait_seconds
-        self._checkpoint_at = CHECKPOINT_BYTES
+        self._unmoved = 0
         self._loop = asyncio.get_running_loop()
         self._wal = path.with_name(path.name + "-wal")
         self._lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._fresh: list[_Job] = []
+        self._handing = False
         self._jobs: list[_Job] = []
+        """Handed over to the thread, and guarded by `_awake`; `_fresh` is the loop's alone."""
         self._awake = threading.Condition()
-        self._waited_for = 0
         self._closing = False
         self._nudge: asyncio.TimerHandle | None = None
         self._thread = threading.Thread(target=self._run, name="approval-writer", daemon=True)
@@ -152,36 +162,44 @@ class Writer:
 
     def journal_later(self, entry: Entry) -> None:
         """Write one audit entry with whatever is committed next, within `LATER_SECONDS`."""
-        with self._awake:
-            if len(self._jobs) >= QUEUE_LIMIT:
-                return
-            self._jobs.append(_Job(None, (entry,), None))
-        if self._nudge is None:
-            self._nudge = self._loop.call_later(LATER_SECONDS, self._wake_for_later)
-
-    def _wake_for_later(self) -> None:
-        self._nudge = None
-        with self._awake:
-            self._waited_for += 1
-            self._awake.notify()
+        if self._is_full():
+            return
+        self._fresh.append(_Job(None, (entry,), None))
+        if self._nudge is None and not self._handing:
+            self._nudge = self._loop.call_later(LATER_SECONDS, self._hand_over)
 
     async def _put(self, unit: Callable[[Work], None] | None, *entries: Entry) -> None:
+        if self._closing or self._is_full():
+            raise StoreUnavailable("the store takes no more work now; try again later")
         future: asyncio.Future[None] = self._loop.create_future()
-        with self._awake:
-            if self._closing or len(self._jobs) >= QUEUE_LIMIT:
-                raise StoreUnavailable("the store takes no more work now; try again later")
-            self._jobs.append(_Job(unit, entries, future))
-            self._waited_for += 1
-            self._awake.notify()
+        self._fresh.append(_Job(unit, entries, future))
+        if not self._handing:
+            self._handing = True
+            self._loop.call_soon(self._hand_over)
         await future
+
+    def _is_full(self) -> bool:
+        return len(self._fresh) + len(self._jobs) >= QUEUE_LIMIT
+
+    def _hand_over(self) -> None:
+        """Give the thread what this turn of the loop has brought, all at once.
+
+        Woken at the first of sixteen callers, it would fight the loop for the interpreter while
+        the other fifteen arrive, and commit one of them alone.
+        """
+        self._handing = False
+        if self._nudge is not None:
+            self._nudge.cancel()
+            self._nudge = None
+        with self._awake:
+            self._jobs += self._fresh
+            self._awake.notify()
+        self._fresh.clear()
 
     async def close(self) -> None:
         """Commit what is queued, end the thread, checkpoint, and close the connection."""
-        with self._awake:
-            self._closing = True
-            self._awake.notify()
-        if self._nudge is not None:
-            self._nudge.cancel()
+        self._closing = True
+        self._hand_over()
         await asyncio.to_thread(self._finish)
 
     def _finish(self) -> None:
@@ -198,9 +216,9 @@ class Writer:
     def _run(self) -> None:
         while True:
             with self._awake:
-                while not self._waited_for and not self._closing:
+                while not self._jobs and not self._closing:
                     self._awake.wait()
-                batch, self._jobs, self._waited_for = self._jobs, [], 0
+                batch, self._jobs = self._jobs, []
                 closing = self._closing
             if batch:
                 self._commit(batch)
@@ -239,6 +257,7 @@ class Writer:
             _append(database, chain, now)
             database.execute("COMMIT")
             self.high_water = chain.at
+            self._unmoved += _weight(batch, chain)
         finally:
             fcntl.flock(self._lock, fcntl.LOCK_UN)
 
@@ -276,14 +295,11 @@ class Writer:
                 self._database.execute("ROLLBACK")
 
     def _checkpoint_if_due(self) -> None:
-        """Empty the log when it has grown by `CHECKPOINT_BYTES` since that was last tried."""
-        with contextlib.suppress(OSError, StoreUnavailable, sqlite3.Error):
-            size = self._wal.stat().st_size
-            if size < CHECKPOINT_BYTES:
-                self._checkpoint_at = CHECKPOINT_BYTES
-            if size < self._checkpoint_at:
-                return
-            self._checkpoint_at = size + CHECKPOINT_BYTES
+        """Move the log into the file when `CHECKPOINT_BYTES` have been written since."""
+        if self._unmoved < CHECKPOINT_BYTES:
+            return
+        self._unmoved = 0
+        with contextlib.suppress(OSError, StoreUnavailable):
             take_lock(self._lock, self._wait_seconds)
             try:
                 self._checkpoint()
@@ -291,18 +307,25 @@ class Writer:
                 fcntl.flock(self._lock, fcntl.LOCK_UN)
 
     def _checkpoint(self) -> None:
-        """Move the log into the file and empty it, as far as readers let us at once.
-
-        TRUNCATE, for the log's size is what tells us that one is due, and nothing else shrinks it.
-        """
+        """Move what readers let us move, without waiting for them; cut a log that grew too long."""
         database = self._database
         try:
+            _, frames, moved = database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            if frames != moved or self._wal.stat().st_size <= LOG_BYTES:
+                return
             database.execute(f"PRAGMA busy_timeout={CHECKPOINT_MILLISECONDS}")
             database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except sqlite3.Error:
             log.exception("the log could not be emptied; it grows until a later try succeeds")
         finally:
             database.execute(f"PRAGMA busy_timeout={BUSY_MILLISECONDS}")
+
+
+def _weight(batch: list[_Job], chain: _Chain) -> int:
+    """Guess how many bytes a batch put into the log."""
+    units = sum(job.unit is not None for job in batch)
+    bodies = sum(len(body) for _, _, body, _ in chain.lines)
+    return (1 + units) * PAGES_A_COMMIT + bodies * 5 // 4
 
 
 def _driver(connection: Connection) -> sqlite3.Connection:

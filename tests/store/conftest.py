@@ -13,6 +13,8 @@ from approval.core.audit import Entry, Tag
 from approval.core.call import Call, CallId, Choice, ToolCall, new_call_id
 from approval.core.lifecycle import Change
 from approval.core.steps import Ballot
+from approval.ports import Store
+from approval.store.sqlite import SqliteEngine
 from approval.store.store import SqlStore
 from tests.factories import Clock, make_asked, make_directory, make_verdict
 
@@ -42,6 +44,23 @@ async def other(store: SqlStore, tmp_path: Path, clock: Clock) -> AsyncIterator[
 @pytest.fixture
 def file(store: SqlStore, tmp_path: Path) -> Path:
     return tmp_path / "approval.db"
+
+
+@pytest.fixture
+async def engine(tmp_path: Path, clock: Clock) -> AsyncIterator[SqliteEngine]:
+    """Open the file with little patience for others."""
+    engine = await SqliteEngine.open(tmp_path / "approval.db", clock, wait_seconds=0.05)
+    yield engine
+    await engine.close()
+
+
+@pytest.fixture
+def hasty(engine: SqliteEngine) -> Store:
+    return SqlStore(engine)
+
+
+def database_of(engine: SqliteEngine) -> sqlite3.Connection:
+    return engine._writer._database
 
 
 @contextlib.contextmanager

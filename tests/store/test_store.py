@@ -19,7 +19,7 @@ from approval.core.steps import Ballot
 from approval.errors import Conflict, Misconfigured
 from approval.ports import Credential, Store
 from approval.store.store import SqlStore, wall_clock
-from tests.factories import NOW, Clock, make_asked, make_directory, make_verdict
+from tests.factories import NOW, Clock, make_asked, make_directory, make_service, make_verdict
 from tests.store.conftest import URL, decide, entry, hold
 from tests.store.test_sql import ISSUE, claim
 from tests.store.test_writer import until
@@ -224,3 +224,15 @@ async def test_a_conflict_is_not_the_end_of_the_store(store: SqlStore) -> None:
         await claim(store, rejected)
     await store.journal(entry())
     assert (await hold(store, make_asked({"next": True}), 2)).status is Status.PENDING
+
+
+async def test_readers_with_marks_of_their_own_all_hear_of_a_change(tmp_path: Path) -> None:
+    async with make_service(tmp_path) as one, make_service(tmp_path) as other:
+        _, mark = await one._store.changes(-1)
+        assert await one._store.changes(mark) == ((), mark)
+        submission = await other.submit(make_asked(), make_verdict())
+        found, after = await one._store.changes(mark)
+        assert found == ((submission.call.id, 1),)
+        assert await one._store.changes(mark) == (found, after)
+        assert await one._store.changes(after) == ((), after)
+        assert await one._store.changes(after) == ((), after)

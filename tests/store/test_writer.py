@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import os
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -24,9 +22,9 @@ from approval.store.sql import Work
 from approval.store.sqlite import SqliteEngine
 from approval.store.store import SqlStore
 from approval.store.tables import processes
-from approval.store.writer import CHECKPOINT_BYTES, QUEUE_LIMIT, take_lock
+from approval.store.writer import QUEUE_LIMIT, take_lock
 from tests.factories import NOW, Clock
-from tests.store.conftest import URL, entry, opened
+from tests.store.conftest import URL, database_of, entry, opened
 
 
 class Ticking(Clock):
@@ -41,23 +39,6 @@ class Ticking(Clock):
 @pytest.fixture
 def clock() -> Clock:
     return Ticking()
-
-
-@pytest.fixture
-async def engine(tmp_path: Path, clock: Clock) -> AsyncIterator[SqliteEngine]:
-    """Open the file with little patience for others."""
-    engine = await SqliteEngine.open(tmp_path / "approval.db", clock, wait_seconds=0.05)
-    yield engine
-    await engine.close()
-
-
-@pytest.fixture
-def hasty(engine: SqliteEngine) -> Store:
-    return SqlStore(engine)
-
-
-def database_of(engine: SqliteEngine) -> sqlite3.Connection:
-    return engine._writer._database
 
 
 async def until(done: Callable[[], bool]) -> None:
@@ -453,61 +434,3 @@ async def test_units_see_the_stores_time(engine: SqliteEngine, clock: Clock) -> 
     await engine.journal(entry())
     clock.advance(hours=-1)
     assert await engine.write(lambda work: work.now) >= NOW
-
-
-# --- the log ---
-
-
-def wal(folder: Path) -> int:
-    return (folder / "approval.db-wal").stat().st_size
-
-
-async def grow(engine: SqliteEngine, size: int = CHECKPOINT_BYTES) -> None:
-    piece = 64 << 10
-    for n in range(size // piece + 2):
-        await engine.journal(entry(n, filler="x" * piece))
-
-
-async def test_the_log_is_emptied_again_and_again(engine: SqliteEngine, tmp_path: Path) -> None:
-    sizes = []
-    for _ in range(3):
-        await grow(engine)
-        sizes.append(wal(tmp_path))
-    assert max(sizes) < CHECKPOINT_BYTES + (256 << 10)
-    assert database_of(engine).execute("PRAGMA busy_timeout").fetchone() == (2000,)
-    assert database_of(engine).execute("PRAGMA wal_autocheckpoint").fetchone() == (0,)
-
-
-async def test_a_long_reader_keeps_the_log_but_delays_nobody_for_long(
-    engine: SqliteEngine, hasty: Store, tmp_path: Path
-) -> None:
-    with opened(tmp_path / "approval.db") as reader:
-        reader.execute("BEGIN")
-        assert reader.execute("SELECT count(*) FROM audit").fetchone() == (0,)
-        await grow(engine, 2 * CHECKPOINT_BYTES)
-        assert wal(tmp_path) > 2 * CHECKPOINT_BYTES
-        # It is not tried at every commit, but once in so many bytes.
-        assert engine._writer._checkpoint_at > wal(tmp_path)
-        assert reader.execute("SELECT count(*) FROM audit").fetchone() == (0,)
-    await grow(engine, CHECKPOINT_BYTES)
-    assert wal(tmp_path) < CHECKPOINT_BYTES
-    assert (await hasty.verify()).problems == ()
-
-
-async def test_nothing_is_left_of_the_log_after_closing(tmp_path: Path, clock: Clock) -> None:
-    engine = await SqliteEngine.open(tmp_path / "approval.db", clock)
-    await engine.journal(entry())
-    await engine.close()
-    assert sorted(os.listdir(tmp_path)) == ["approval.db", "approval.db.lock"]  # noqa: PTH208
-
-
-async def test_a_failed_checkpoint_stops_nobody(
-    engine: SqliteEngine, hasty: Store, caplog: pytest.LogCaptureFixture
-) -> None:
-    # Inside a transaction SQLite refuses to checkpoint: a stand-in for any failure of it.
-    database_of(engine).execute("BEGIN IMMEDIATE")
-    engine._writer._checkpoint()
-    database_of(engine).execute("ROLLBACK")
-    assert "the log could not be emptied" in caplog.text
-    await engine.journal(entry())
-    assert len(await hasty.trail()) == 1

@@ -61,7 +61,7 @@ async def test_a_stream_tells_of_what_the_agent_knows_too(site: Site) -> None:
     call = await site.hold()
     async with listening(site, "ann") as (_, stream):
         await stream.next()
-        await site.store.listen(call.id, Listener.GONE, "x")
+        await site.store.listen(call.id, Listener.GONE, site.service.instance)
         await site.service.poll()
         assert (await stream.next())[1]["id"] == call.id
 

@@ -277,6 +277,12 @@ def due(connection: Connection, now: datetime) -> tuple[CallId, ...]:
     return tuple(CallId(row.id) for row in connection.execute(query))
 
 
+def next_timer(connection: Connection) -> datetime | None:
+    """Tell when the next timer is due, or None if no call has one."""
+    found: datetime | None = connection.execute(select(func.min(calls.c.timer_at))).scalar()
+    return found
+
+
 # --- what other processes did ---
 
 

@@ -28,6 +28,8 @@ class SqlStore:
 
     def __init__(self, engine: SqliteEngine) -> None:
         self._engine = engine
+        self._timers: tuple[int, datetime | None] = (-1, None)
+        """When the next timer is due, as of that version of the database."""
         self._quiet = (-1, -1)
         """The mark beyond which there was nothing, and the database's version then."""
 
@@ -89,7 +91,14 @@ class SqlStore:
         return await self._engine.read(partial(sql.find, states=states, after=after, limit=limit))
 
     async def due(self) -> tuple[CallId, ...]:
-        return await self._engine.read(partial(sql.due, now=self._engine.now()))
+        version, now = self._engine.version(), self._engine.now()
+        known, next_timer = self._timers
+        if version == known and (next_timer is None or now < next_timer):
+            return ()  # nothing was written since, and nothing has come due by itself
+        found = await self._engine.read(partial(sql.due, now=now))
+        if not found:
+            self._timers = (version, await self._engine.read(sql.next_timer))
+        return found
 
     async def changes(self, after: int) -> tuple[tuple[tuple[str, int], ...], int]:
         # Asked first, read second: what is committed in between is seen the next time.

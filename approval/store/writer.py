@@ -126,6 +126,7 @@ class Writer:
         self._lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._fresh: list[_Job] = []
         self._handing = False
+        self._waiting = 0
         self._jobs: list[_Job] = []
         """Handed over to the thread, and guarded by `_awake`; `_fresh` is the loop's alone."""
         self._awake = threading.Condition()
@@ -173,10 +174,16 @@ class Writer:
             raise StoreUnavailable("the store takes no more work now; try again later")
         future: asyncio.Future[None] = self._loop.create_future()
         self._fresh.append(_Job(unit, entries, future))
-        if not self._handing:
+        self._waiting += 1
+        if self._waiting == 1:
+            self._hand_over()  # nobody to share with: do not wait for the turn to end
+        elif not self._handing:
             self._handing = True
             self._loop.call_soon(self._hand_over)
-        await future
+        try:
+            await future
+        finally:
+            self._waiting -= 1
 
     def _is_full(self) -> bool:
         return len(self._fresh) + len(self._jobs) >= QUEUE_LIMIT

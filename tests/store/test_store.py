@@ -236,3 +236,17 @@ async def test_readers_with_marks_of_their_own_all_hear_of_a_change(tmp_path: Pa
         assert await one._store.changes(mark) == (found, after)
         assert await one._store.changes(after) == ((), after)
         assert await one._store.changes(after) == ((), after)
+
+
+async def test_a_timer_comes_due_though_nothing_was_written_meanwhile(tmp_path: Path) -> None:
+    clock = Clock()
+    async with make_service(tmp_path, clock=clock) as service:
+        assert await service._store.due() == ()
+        call = (await service.submit(make_asked(), make_verdict())).call
+        assert await service._store.due() == ()
+        assert await service._store.due() == ()
+        clock.advance(minutes=15, seconds=1)
+        assert await service._store.due() == (call.id,)
+        assert await service._store.due() == (call.id,)
+        assert await service.expire_due() == 1
+        assert await service._store.due() == ()

@@ -200,7 +200,7 @@ async def test_words_already_typed_survive_an_update(site: Site, browser: Browse
         await card(page, call).get_by_text("Add a reason").click()
         words = card(page, call).get_by_role("textbox")
         await words.fill("Not this")
-        await site.store.listen(call.id, Listener.GONE, "x")
+        await site.store.listen(call.id, Listener.GONE, site.service.instance)
         await site.service.poll()
         await expect(card(page, call)).to_contain_text("The agent has gone", timeout=SOON)
         await expect(words).to_have_value("Not this")

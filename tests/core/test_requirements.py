@@ -1,6 +1,5 @@
 """What several rules and policies ask for together: the strictest stands, and gates unite."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -16,53 +15,14 @@ from approval.core.call import (
     Run,
     Verdict,
 )
-from approval.core.dialects import read_policy
 from approval.core.policy import (
-    Policy,
     RequirementDefaults,
-    Subject,
     combine,
-    evaluate,
     tighten,
     tool_pattern,
     unite,
 )
-
-FINANCE = Factor(approvers=("finance",))
-CFO = Factor(approvers=("cfo",))
-DENY_ALWAYS: Mapping[str, object] = {"deny_if": [{}]}
-GATE_ALWAYS: Mapping[str, object] = {"require_approval": [{}]}
-BIG = [{"path": "args.amount", "op": "gt", "value": 100}]
-SMALL = [{"path": "args.amount", "op": "lte", "value": 100}]
-
-
-def policy_of(**top: object) -> Policy:
-    document: Mapping[str, object] = {
-        "dialect": "approval-1",
-        "version": "1",
-        "default": "deny",
-        **top,
-    }
-    return read_policy(document, source="p", defaults=RequirementDefaults(approvers=("finance",)))
-
-
-def judge(policy: Policy, arguments: object = None, tool: str = "buy") -> Verdict:
-    return evaluate(
-        policy,
-        Subject(
-            agent="ops",
-            owner="ann",
-            groups=("buyers",),
-            upstream="shop",
-            tool=tool,
-            arguments={} if arguments is None else arguments,
-        ),
-    )
-
-
-def codes(verdict: Verdict) -> list[tuple[str, str]]:
-    return [(reason.code, reason.path) for reason in verdict.reasons]
-
+from tests.core.test_policy import CFO, FINANCE
 
 # --- several policies ---
 

@@ -1,98 +1,14 @@
 """The terms of a gate, layer by layer: rule, policy, configuration, built in."""
 
-from collections.abc import Mapping
 from datetime import timedelta
 
 import pytest
 
-from approval.core.call import Factor, OnDisconnect, Outcome, Requirement, Run, Verdict
-from approval.core.dialects import load_text, read_defaults, read_policy
-from approval.core.policy import Mention, Policy, RequirementDefaults, Subject, evaluate
+from approval.core.call import Factor, OnDisconnect, Outcome, Requirement, Run
+from approval.core.dialects import read_defaults
+from approval.core.policy import Mention, RequirementDefaults
 from approval.errors import Misconfigured
-
-NOBODY = RequirementDefaults()
-FINANCE = RequirementDefaults(approvers=("finance",))
-
-SEEDS = (
-    '{"version":"1","default":"deny","tools":{"create_incoming_phone_number":{"deny_if":'
-    '[{"conditions":[],"on_deny":"Requires human approval."}]}}}'
-)
-PROMOTED = (
-    '{"dialect":"approval-1","version":"1","default":"deny","tools":'
-    '{"create_incoming_phone_number":{"require_approval":[{}]}}}'
-)
-SPENDING = """
-dialect = "approval-1"
-version = "1"
-default = "deny"
-[tools.create_incoming_phone_number]
-title = "buy a phone number"
-spend = { amount = { fixed = "1.15 USD", per = "month" }, meters = ["numbers-day"] }
-require_approval = [{ approvers = "finance", timeout = "15m" }]
-[tools.transfer]
-spend = { amount = { argument = "/amount" }, per_call = "100.00 USD", meters = ["transfer-day"] }
-require_approval = [{ conditions = [{ path = "spend.amount", op = "gt", value = "20.00 USD" }] }]
-[meters]
-numbers-day = { limit = "5.00 USD", window = { calendar = "day" }, scope = ["agent"] }
-"""
-BUYING = """
-dialect = "approval-1"
-version = "1"
-default = "deny"
-hide = ["delete_*"]
-
-[defaults.require_approval]
-approvers = "finance"
-timeout = "30m"
-not_owner = false
-
-[tools.create_incoming_phone_number]
-title = "buy a phone number"
-require = [{ conditions = [{ path = "args.country", op = "in", value = ["US", "CA"] }] }]
-deny_if = [{ conditions = [{ path = "/price", op = "gt", value = 1.5 }], on_deny = "Too dear." }]
-
-[[tools.create_incoming_phone_number.require_approval]]
-quorum = 2
-notify = ["slack:#payments", "email:finance"]
-
-[tools."search_*"]
-"""
-
-
-def load(text: str, defaults: RequirementDefaults = FINANCE) -> Policy:
-    suffix = ".json" if text.startswith("{") else ".toml"
-    return load_text(text.encode(), suffix=suffix, source="p", defaults=defaults)
-
-
-def read(document: Mapping[str, object], defaults: RequirementDefaults = FINANCE) -> Policy:
-    return read_policy(document, source="p", defaults=defaults)
-
-
-def ours(**top: object) -> dict[str, object]:
-    return {"dialect": "approval-1", "version": "1", "default": "deny", **top}
-
-
-def theirs(**top: object) -> dict[str, object]:
-    return {"version": "1", "default": "deny", **top}
-
-
-def gated(entry: object) -> dict[str, object]:
-    return ours(tools={"x": {"require_approval": entry}})
-
-
-def judge(policy: Policy, tool: str, **arguments: object) -> Verdict:
-    return evaluate(policy, Subject(agent="a", upstream="u", tool=tool, arguments=arguments))
-
-
-def problems(document: Mapping[str, object], defaults: RequirementDefaults = FINANCE) -> list[str]:
-    with pytest.raises(Misconfigured) as failure:
-        read(document, defaults)
-    return list(failure.value.problems)
-
-
-def demanded(entry: object, defaults: RequirementDefaults = FINANCE) -> Requirement | None:
-    return judge(read(gated(entry), defaults), "x").requirement
-
+from tests.core.test_dialects import FINANCE, NOBODY, demanded, gated, judge, ours, problems, read
 
 # --- who approves, layer by layer ---
 

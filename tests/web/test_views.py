@@ -106,8 +106,9 @@ async def test_the_page_says_whether_the_agent_knows_or_has_gone(site: Site, ann
     call = await site.hold()
     await site.service.told(call)
     assert "The agent was told." in (await ann.get(f"/calls/{call.id}")).words
-    await site.store.listen(call.id, Listener.GONE, "x")
-    assert "The agent has gone." in (await ann.get(f"/calls/{call.id}")).words
+    another = await site.hold({"phone_number": "+2"})
+    await site.store.listen(another.id, Listener.GONE, site.service.instance)
+    assert "The agent has gone." in (await ann.get(f"/calls/{another.id}")).words
 
 
 async def test_what_came_back_is_shown(site: Site, ann: Browser) -> None:

@@ -186,7 +186,7 @@ document.addEventListener("submit", async (event) => {
   try {
     // A redirect means done: the card is fetched anew either way, and tells.
     const answer = await fetch(form.action, { method: "POST", body: fields, redirect: "manual" });
-    if (answer.status === 401) location.assign(`/calls/${id}`);
+    if (answer.status === 401) return location.assign(`/calls/${id}`);
     await refresh(id);
     if (answer.type !== "opaqueredirect") complain(id, REFUSED[answer.status] || REFUSED.any);
   } catch {

@@ -31,7 +31,9 @@ CallText = Annotated[str, typer.Argument(metavar="ID", help="A call's id, or its
 Name = Annotated[str, typer.Argument(metavar="NAME")]
 Claimed = Annotated[
     str | None,
-    typer.Option("--as", metavar="NAME", help='Claim to be NAME; needs \\[approvals] local="trust".'),
+    typer.Option(
+        "--as", metavar="NAME", help='Claim to be NAME; needs \\[approvals] local="trust".'
+    ),
 ]
 TokenFile = Annotated[
     Path | None,

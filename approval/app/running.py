@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -22,7 +22,7 @@ from approval.config import Config
 from approval.core.audit import Entry, Tag
 from approval.core.rulebook import Rulebook
 from approval.errors import ApprovalError
-from approval.gateway.http import Gateway
+from approval.gateway.http import PREFIX, Gateway
 from approval.gateway.settings import GatewaySettings
 from approval.service import Service
 from approval.store.store import SqlStore
@@ -152,6 +152,8 @@ async def _listening(
         shutdown_timeout=HANDLERS_SECONDS,
     )
     await runner.setup()
+    if runner.server is not None and not config.server.trusted_proxies:
+        _shorten(runner.server, gateway)
     try:
         site = await _site(config, runner, bound)
         try:
@@ -174,6 +176,22 @@ def _application(config: Config, gateway: Gateway, people: Web) -> web.Applicati
     app.add_routes(gateway.routes())
     people.install(app)
     return app
+
+
+def _shorten(server: web.Server, gateway: Gateway) -> None:
+    """Let agents' requests go straight to the gateway.
+
+    Routing, people's middlewares and signals have nothing to do for them, and would take a third of
+    the server's time for a call (44 against 31 µs, measured on an empty handler).
+    """
+    others = server.request_handler
+
+    def handle(request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
+        if isinstance(request, web.Request) and request.path.startswith(PREFIX):
+            return gateway.handle(request)
+        return others(request)
+
+    server.request_handler = handle
 
 
 async def _anonymous(request: web.Request, response: web.StreamResponse) -> None:

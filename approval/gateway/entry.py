@@ -6,12 +6,16 @@ token. A token counts in the `Authorization` header alone: addresses end up in l
 
 import asyncio
 import re
+from typing import Final
 
 from aiohttp import web
 
 from approval.gateway import headers
 from approval.gateway.protocol import INVALID_REQUEST, BadMessage
 from approval.gateway.settings import GatewaySettings
+
+NAMED: Final = {"Server": "approval"}
+"""What every answer bears: aiohttp would tell its version, and Python's, to whoever asks."""
 
 _BEARER = re.compile(r"bearer +([\x21-\x7e]{1,512})", re.IGNORECASE)
 _ORIGIN = re.compile(r"https?://([^/@?#\s]+)")

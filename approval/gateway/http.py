@@ -33,6 +33,9 @@ from approval.service import Service
 
 log = logging.getLogger(__name__)
 
+PREFIX = "/mcp/"
+"""Where agents' endpoints are: what follows is the upstream's name."""
+
 DRAIN_SECONDS = 5.0
 SWEEPS_PER_IDLE = 4
 LISTENING = Message(kind=Kind.NOTIFICATION, raw={})
@@ -85,7 +88,7 @@ class Gateway:
         await self._exit.aclose()
 
     def routes(self) -> list[web.RouteDef]:
-        return [web.route("*", "/mcp/{upstream}", self._handle)]
+        return [web.route("*", f"{PREFIX}{{upstream}}", self.handle)]
 
     async def send_detached(self, call: Call) -> Answer:
         """Run an approved call that no agent waits for: a `ports.Send`."""
@@ -120,7 +123,8 @@ class Gateway:
 
     # --- letting requests in ---
 
-    async def _handle(self, request: web.Request) -> web.StreamResponse:
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Answer a request whose path begins with `PREFIX`."""
         try:
             return await self._answer(request)
         except ConnectionError:
@@ -160,7 +164,7 @@ class Gateway:
         return agent
 
     def _known_upstream(self, agent: Agent, request: web.Request) -> str:
-        name = request.match_info["upstream"]
+        name = request.path.removeprefix(PREFIX)
         if name not in self._upstreams or name not in agent.upstreams:
             # What exists for others is not this agent's to know.
             raise entry.refusal(404, "unknown_upstream", "this agent has no such upstream")
@@ -229,7 +233,7 @@ class Gateway:
             return _unknown(message)
         with self._busy(turn):
             if message.method == "notifications/cancelled" and await self._calls.cancel_held(turn):
-                return web.Response(status=202)
+                return web.Response(status=202, headers=entry.NAMED)
             return await self._dispatch(turn)
 
     async def _dispatch(self, turn: Turn) -> web.StreamResponse:
@@ -306,7 +310,7 @@ class Gateway:
     async def _delete(self, turn: Turn) -> web.StreamResponse:
         if turn.session is None:
             raise entry.refusal(400, "no_session", f"{headers.SESSION} must name what to end")
-        return web.Response(status=await self._end(turn.session))
+        return web.Response(status=await self._end(turn.session), headers=entry.NAMED)
 
     # --- sessions and streams ---
 
@@ -380,7 +384,7 @@ def _unknown(message: Message) -> web.Response:
     """Answer a message that is not of this era: a way round the policy must not pass."""
     if message.kind is not Kind.REQUEST:
         log.debug("a notification that the era does not know was dropped")
-        return web.Response(status=202)
+        return web.Response(status=202, headers=entry.NAMED)
     text = f'the method "{message.method}" does not pass here'
     body = protocol.error_body(message.id, METHOD_NOT_FOUND, text)
     return plain(body, protocol.http_status(METHOD_NOT_FOUND, modern=message.modern))

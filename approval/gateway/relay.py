@@ -11,6 +11,7 @@ from approval.core import canonical
 from approval.core.canonical import JSON
 from approval.errors import AnswerLost, Unreadable
 from approval.gateway import protocol, sse
+from approval.gateway.entry import NAMED
 from approval.gateway.protocol import INTERNAL_ERROR, Kind, Message
 from approval.gateway.upstream import JSON_TYPE, MAX_ANSWER, Reply
 from approval.gateway.waiting import STREAM_HEADERS
@@ -27,7 +28,7 @@ PLAIN_TYPE = "text/plain"
 BAD_GATEWAY = 502
 UNAVAILABLE = 503
 
-_HEADERS = {"Content-Type": JSON_TYPE, "X-Content-Type-Options": "nosniff"}
+_HEADERS = {**NAMED, "Content-Type": JSON_TYPE, "X-Content-Type-Options": "nosniff"}
 
 
 def plain(body: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
@@ -64,7 +65,7 @@ async def relay(
         if message.kind is Kind.REQUEST and reply.status == 200:
             body = _checked(body, message, watch, edit)
         if not body:
-            return web.Response(status=reply.status, headers=headers)
+            return web.Response(status=reply.status, headers={**NAMED, **(headers or {})})
         kind = {"Content-Type": reply.content_type} if reply.content_type != JSON_TYPE else {}
         return plain(body, reply.status, {**(headers or {}), **kind})
 

@@ -20,12 +20,14 @@ from approval.core.call import Answer, Call, CallId, Status
 from approval.core.canonical import quoted
 from approval.errors import StoreUnavailable
 from approval.gateway import answers, protocol, sse
+from approval.gateway.entry import NAMED
 from approval.ports import Send
 from approval.service import Service
 
 log = logging.getLogger(__name__)
 
 STREAM_HEADERS = {
+    **NAMED,
     "Content-Type": "text/event-stream",
     "Cache-Control": "no-cache, no-transform",
     "X-Accel-Buffering": "no",

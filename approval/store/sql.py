@@ -156,21 +156,29 @@ def advance(work: Work, call_id: CallId, step: Step) -> Change:
     return change
 
 
-def _insert(work: Work, change: Change) -> None:
-    call = change.call
-    try:
-        work.connection.execute(insert(calls), rows.call_row(call))
-    except IntegrityError as twice:
-        raise Conflict("an equal call was admitted at the same moment") from twice
-    work.connection.execute(
-        insert(call_bodies), {"call_id": call.id, "arguments": call.asked.arguments}
-    )
-    _tell(work, change)
-
-
+# Built once: making an `update` with its values anew takes longer than the database does over it.
+_INSERT = insert(calls)
+_INSERT_BODY = insert(call_bodies)
+_INSERT_VOTE = insert(votes)
+_INSERT_ATTEMPT = insert(attempts)
+_INSERT_NOTICE = insert(notices)
 _SAVE = update(calls).where(
     calls.c.id == bindparam("b_id"), calls.c.version == bindparam("b_version")
 )
+_SAVE_ATTEMPT = update(attempts).where(
+    attempts.c.call_id == bindparam("b_id"), attempts.c.number == bindparam("b_number")
+)
+_SAVE_ANSWER = update(call_bodies).where(call_bodies.c.call_id == bindparam("b_id"))
+
+
+def _insert(work: Work, change: Change) -> None:
+    call = change.call
+    try:
+        work.connection.execute(_INSERT, rows.call_row(call))
+    except IntegrityError as twice:
+        raise Conflict("an equal call was admitted at the same moment") from twice
+    work.connection.execute(_INSERT_BODY, {"call_id": call.id, "arguments": call.asked.arguments})
+    _tell(work, change)
 
 
 def _save(work: Work, before: Call | None, change: Change) -> None:
@@ -184,27 +192,27 @@ def _save(work: Work, before: Call | None, change: Change) -> None:
     if saved.rowcount != 1:
         raise Conflict("the call was changed at the same moment")
     for vote in call.votes[len(before.votes) :]:
-        connection.execute(insert(votes), rows.vote_row(call.id, vote))
+        connection.execute(_INSERT_VOTE, rows.vote_row(call.id, vote))
     if call.attempt is not None and call.attempt != before.attempt:
-        _save_attempt(connection, call.id, call.attempt)
+        _save_attempt(connection, call.id, before.attempt, call.attempt)
     if change.answer is not None:
         _save_answer(connection, call.id, change.answer)
     _tell(work, change)
 
 
-def _save_attempt(connection: Connection, call_id: CallId, attempt: Attempt) -> None:
+def _save_attempt(
+    connection: Connection, call_id: CallId, before: Attempt | None, attempt: Attempt
+) -> None:
     row = rows.attempt_row(call_id, attempt)
-    known = (attempts.c.call_id == call_id) & (attempts.c.number == attempt.number)
-    if connection.execute(update(attempts).where(known).values(row)).rowcount == 0:
-        connection.execute(insert(attempts), row)
+    if before is None or before.number != attempt.number:
+        connection.execute(_INSERT_ATTEMPT, row)
+    else:
+        connection.execute(_SAVE_ATTEMPT, {**row, "b_id": call_id, "b_number": attempt.number})
 
 
 def _save_answer(connection: Connection, call_id: CallId, answer: Answer) -> None:
-    connection.execute(
-        update(call_bodies)
-        .where(call_bodies.c.call_id == call_id)
-        .values(answer=answer.body, answer_status=answer.status.value)
-    )
+    row = {"answer": answer.body, "answer_status": answer.status.value}
+    connection.execute(_SAVE_ANSWER, {**row, "b_id": call_id})
 
 
 def _tell(work: Work, change: Change) -> None:
@@ -213,9 +221,8 @@ def _tell(work: Work, change: Change) -> None:
 
 
 def _notice(work: Work, subject: str, version: int) -> None:
-    work.connection.execute(
-        insert(notices), {"subject": subject, "version": version, "at": work.now}
-    )
+    row = {"subject": subject, "version": version, "at": work.now}
+    work.connection.execute(_INSERT_NOTICE, row)
 
 
 _ENDED: Final = tuple(status.value for status in Status if status.ended)

@@ -227,8 +227,12 @@ class Service:
         return await self._store.get(call_id)
 
     async def answer(self, call: Call) -> Answer | None:
-        """Read what the upstream answered to this call, while that is kept."""
-        return await self._store.answer(call.id)
+        """Read what the upstream answered to this call, while that is kept.
+
+        A call that was never claimed has no answer, and nothing is read then: whoever has just
+        decided would make the claim wait for it.
+        """
+        return await self._store.answer(call.id) if call.attempt is not None else None
 
     async def delivered(self, call: Call) -> None:
         """Note that the agent was handed the call's outcome."""

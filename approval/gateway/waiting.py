@@ -11,7 +11,6 @@ import logging
 import math
 from collections.abc import Callable
 from contextlib import suppress
-from itertools import count
 
 import orjson
 from aiohttp import web
@@ -44,8 +43,6 @@ def _chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
-_COMMENT = sse.write_comment()
-_CHUNKED_COMMENT = _chunk(_COMMENT)
 _PROGRESS_STEP = 1e-6
 HELD = frozenset({Status.PENDING, Status.APPROVED, Status.EXECUTING})
 
@@ -72,6 +69,7 @@ class Line:
         self.response = web.StreamResponse(headers=STREAM_HEADERS)
         self._request = request
         self._token = token
+        self._comment = self._framed(sse.write_comment())
         self._ticks = 0
         self._progress = 0.0
         self._says = ""
@@ -120,13 +118,11 @@ class Line:
         # Straight to the transport: `StreamResponse.write` may wait for a slow reader, and the one
         # timer that serves every line must not.
         self._ticks += 1
-        sign = _COMMENT if self._token is None else self._progress_note() or _COMMENT
-        transport.write(self._framed(sign))
+        note = None if self._token is None else self._progress_note()
+        transport.write(self._comment if note is None else self._framed(note))
 
     def _framed(self, data: bytes) -> bytes:
-        if self._request.version < (1, 1):
-            return data
-        return _CHUNKED_COMMENT if data is _COMMENT else _chunk(data)
+        return data if self._request.version < (1, 1) else _chunk(data)
 
     def _progress_note(self) -> bytes | None:
         """Word the wait as progress, unless the upstream's own has gone beyond it."""
@@ -169,50 +165,62 @@ class Line:
 
 
 class Ticker:
-    """Gives every held line its signs of life, and its end, from one timer."""
+    """Gives every held line its signs of life, and its end, from one timer.
+
+    Lines that are due at about the same time share an instant and are served in one go: waking the
+    loop for each of ten thousand, or keeping them sorted, costs more than what is then sent.
+    """
 
     def __init__(self, every: Callable[[], float]) -> None:
         self._every = every
-        self._due: list[tuple[float, int, Line]] = []
-        self._numbers = count()
+        self._due: dict[float, list[Line]] = {}
+        self._instants: list[float] = []
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, line: Line) -> None:
-        self._push(line, asyncio.get_running_loop().time())
-        if self._timer is None or self._due[0][0] < self._timer.when():
+        every = self._every()
+        self._push(line, asyncio.get_running_loop().time() + every, every / GRAINS)
+        if self._timer is None or self._instants[0] < self._timer.when():
             self._set()
 
     def close(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
         self._due.clear()
+        self._instants.clear()
 
-    def _push(self, line: Line, now: float) -> None:
-        due = min(now + self._every(), line.deadline)
-        # Lines that are due at about the same time are served in one go: waking the loop for each
-        # of ten thousand costs more than what is then sent.
-        grain = self._every() / GRAINS
-        heapq.heappush(self._due, (math.ceil(due / grain) * grain, next(self._numbers), line))
+    def _push(self, line: Line, due: float, grain: float) -> None:
+        instant = math.ceil(min(due, line.deadline) / grain) * grain
+        lines = self._due.get(instant)
+        if lines is None:
+            heapq.heappush(self._instants, instant)
+            self._due[instant] = lines = []
+        lines.append(line)
 
     def _set(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_at(self._due[0][0], self._run) if self._due else None
+        self._timer = loop.call_at(self._instants[0], self._run) if self._instants else None
 
     def _run(self) -> None:
         now = asyncio.get_running_loop().time()
-        while self._due and self._due[0][0] <= now:
-            _, _, line = heapq.heappop(self._due)
+        while self._instants and self._instants[0] <= now:
+            self._serve(self._due.pop(heapq.heappop(self._instants)), now)
+        self._timer = None
+        self._set()
+
+    def _serve(self, lines: list[Line], now: float) -> None:
+        every = self._every()
+        due, grain = now + every, every / GRAINS
+        for line in lines:
             if line.closed:
                 continue
             if now >= line.deadline:
                 line.leave("budget")
             else:
                 line.tick()
-                self._push(line, now)
-        self._timer = None
-        self._set()
+                self._push(line, due, grain)
 
 
 class Waiting:

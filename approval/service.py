@@ -415,10 +415,10 @@ class Service:
     async def release_due(self, send: Send) -> int:
         """Start approved calls that nobody waits for and that may run all the same."""
         self.released.clear()
-        living = await self._store.living()
         started, after = 0, None
         while True:
             page = await self._store.find(states={Status.APPROVED}, after=after, limit=200)
+            living = await self._store.living() if page.calls else frozenset()
             for call in page.calls:
                 if self._is_ours_to_release(call, living):
                     self.start(call.id, send)

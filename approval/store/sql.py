@@ -303,16 +303,19 @@ def changes(connection: Connection, after: int) -> tuple[tuple[tuple[str, int], 
     return named, found[-1].id if found else after
 
 
+_BEAT = update(processes).where(processes.c.instance == bindparam("b_instance"))
+_FIRST_BEAT = insert(processes)
+_FORGET_PROCESSES = delete(processes).where(processes.c.heartbeat_at < bindparam("before"))
+_FORGET_NOTICES = delete(notices).where(notices.c.at < bindparam("before"))
+
+
 def heartbeat(work: Work, instance: str) -> None:
     """Say that this process lives; forget the dead and what everybody has read."""
-    row = {"instance": instance, "heartbeat_at": work.now}
-    known = processes.c.instance == instance
-    if work.connection.execute(update(processes).where(known).values(row)).rowcount == 0:
-        work.connection.execute(insert(processes), row)
-    work.connection.execute(
-        delete(processes).where(processes.c.heartbeat_at < work.now - 4 * ALIVE)
-    )
-    work.connection.execute(delete(notices).where(notices.c.at < work.now - KEEP_NOTICES))
+    connection, row = work.connection, {"instance": instance, "heartbeat_at": work.now}
+    if connection.execute(_BEAT, {**row, "b_instance": instance}).rowcount == 0:
+        connection.execute(_FIRST_BEAT, row)
+    connection.execute(_FORGET_PROCESSES, {"before": work.now - 4 * ALIVE})
+    connection.execute(_FORGET_NOTICES, {"before": work.now - KEEP_NOTICES})
 
 
 def living(connection: Connection, now: datetime) -> frozenset[str]:

@@ -1,0 +1,49 @@
+"""A refusal for want of room: why a limit or a grant does not let a call pass, and until when."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+_SPANS = (
+    ("day", timedelta(days=1)),
+    ("hour", timedelta(hours=1)),
+    ("minute", timedelta(minutes=1)),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Why a call does not pass.
+
+    `code` is stable and short, `text` a sentence for agents and people. `retry_after` is given
+    where waiting helps, and is then long enough unless others take the room first.
+    """
+
+    code: str
+    text: str
+    retry_after: timedelta | None = None
+
+
+def worded_span(span: timedelta) -> str:
+    """Word a span in its largest whole unit, to follow "in any": `24 hours`, `7 days`, `minute`."""
+    for name, unit in _SPANS:
+        # A day alone reads as a calendar day, which a span is not.
+        if span % unit == timedelta(0) and (name != "day" or span > unit):
+            return _counted(span // unit, name)
+    return _counted(span // timedelta(seconds=1), "second")
+
+
+def worded_instant(instant: datetime) -> str:
+    """Word an instant in UTC, to the second and never too early."""
+    utc = instant.astimezone(UTC)
+    if utc.microsecond:
+        utc = utc.replace(microsecond=0) + timedelta(seconds=1)
+    return utc.replace(tzinfo=None).isoformat() + "Z"
+
+
+def worded_wait(wait: timedelta) -> str:
+    """Word a wait in whole seconds, rounded up: who waits so long has waited long enough."""
+    return f"{-(-wait // timedelta(seconds=1))} s"
+
+
+def _counted(number: int, unit: str) -> str:
+    return unit if number == 1 else f"{number} {unit}s"

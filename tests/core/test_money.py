@@ -168,6 +168,7 @@ def test_sums_are_exact_or_refused_and_never_wrap(a: int, b: int, code: str) -> 
         (Number("1.15"), 115),
         (Number("1.1"), 110),
         (Number("1.150000"), 115),
+        (Number("1.15000000000000000000000000000000000000"), 115),
         (Number("0.01"), 1),
         (Number("1e2"), 10000),
         (Number("1E2"), 10000),
@@ -246,6 +247,8 @@ def test_text_counts_where_the_policy_says_so(text: str, cents: int) -> None:
         (Number("0.001"), "inexact"),
         (Number("1e-3"), "inexact"),
         (Number("1e-300"), "inexact"),
+        (Number("1e-999999999"), "inexact"),
+        (Number("10000000000e-20"), "inexact"),
         (Number("9" * 30 + "e-99999"), "inexact"),
         (Number("1.1500000000000000000000000000000001"), "inexact"),
         ("12.345", "inexact"),
@@ -255,6 +258,7 @@ def test_text_counts_where_the_policy_says_so(text: str, cents: int) -> None:
         (Number("1e14"), "above_cap"),
         (Number("1e308"), "above_cap"),
         (Number("1e99999"), "above_cap"),
+        (Number("1e999999999"), "above_cap"),
         (Number("10000000000000.01"), "above_cap"),
         ("10000000000000.01", "above_cap"),
         ("999999999999999", "above_cap"),
@@ -294,6 +298,8 @@ def test_text_counts_where_the_policy_says_so(text: str, cents: int) -> None:
         ("true", "text_form"),
         ("null", "text_form"),
         ("\u0661", "text_form"),  # Arabic
+        ("1\u0661", "text_form"),
+        ("1.\u0661", "text_form"),
         ("\uff11\uff10", "text_form"),  # full-width
         ("\u09e7", "text_form"),  # Bengali
         ("\u00b9", "text_form"),  # superscript
@@ -385,6 +391,12 @@ def test_a_count_is_refused_under_its_own_name() -> None:
 def test_the_reader_of_arguments_refuses_what_is_no_number_before_us(token: str) -> None:
     with pytest.raises(Unreadable):
         canonical.read(b'{"amount":%s}' % token.encode())
+
+
+def test_two_amounts_under_one_name_never_get_as_far_as_being_read() -> None:
+    with pytest.raises(Unreadable) as refusal:
+        canonical.read(b'{"amount":1,"\\u0061mount":100000}')
+    assert refusal.value.reason == "duplicate_member"
 
 
 def test_a_number_with_an_exponent_is_sent_as_the_value_that_was_counted() -> None:

@@ -264,6 +264,7 @@ def test_an_amount_may_lie_in_json_within_a_text(data: object, found: Money | st
         ({"Amount": 9000000}, Origin.ARGUMENT, "twin"),
         ({"items": [{}]}, Origin.SUM, "missing"),
         ({"items": {}}, Origin.SUM, "not_a_list"),
+        ([], Origin.TABLE, "not_an_object"),
     ],
 )
 def test_the_most_trusted_source_that_was_given_anything_wins(
@@ -274,6 +275,12 @@ def test_the_most_trusted_source_that_was_given_anything_wins(
         quoted = quote(*order, arguments=arguments)
         assert quoted.origin is origin
         assert found in (quoted.reserve, reason(quoted))
+
+
+@pytest.mark.parametrize("order", [None, "x", 5, [800], {}, {"total": "800"}])
+def test_an_order_without_a_readable_total_does_not_count_at_the_bound(order: object) -> None:
+    quoted = quote(DEEP, AT_MOST, arguments={"order": order})
+    assert (quoted.origin, quoted.reserve) == (Origin.ARGUMENT, None)
 
 
 def test_the_order_of_trust_is_that_of_the_origins() -> None:
@@ -328,9 +335,12 @@ def test_no_call_exceeds_what_one_call_may_cost(stated: int, found: Money | str)
 
 def test_the_cap_of_one_call_says_what_it_is_and_holds_for_every_source() -> None:
     for source in (Fixed(price=usd(1001)), Ask(up_to=usd(1001)), AtMost(bound=usd(1001))):
-        assert Spend(sources=(source,), per_call=usd(1000)).quote({}).why == Unknown(
+        why = Unknown(
             reason="per_call", text="This call costs 10.01 USD; the most for one call is 10.00 USD."
         )
+        # Refused is refused: nobody is asked to type an amount, either.
+        refused = Quote(origin=source.origin, why=why)
+        assert Spend(sources=(source,), per_call=usd(1000)).quote({}) == refused
 
 
 def test_a_price_in_another_currency_than_the_cap_is_no_price() -> None:

@@ -252,6 +252,7 @@ MONEY = 'write it like "1.15 USD": digits, the decimals of the currency or none,
         ),
         ({"ask": True}, f"/up_to: this is None; {MONEY}"),
         ({"ask": False, "up_to": "5 USD"}, "/ask: this is False; write true"),
+        ({"ask": 1, "up_to": "5 USD"}, "/ask: this is 1; write true"),
         ({"ask": True, "up_to": "0 USD"}, "/up_to: this is zero, and would allow nothing; write"),
         ({"at_most": "0 USD"}, "/at_most: this is zero, and would allow nothing; write an"),
         (

@@ -7,7 +7,7 @@ decimals" for a code they have never heard of.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 MAX_EXPONENT = 15
@@ -31,7 +31,7 @@ _CODES_BY_EXPONENT: Mapping[int, str] = {
 class Currencies:
     """The units that count here; an operator's own (a token by its asset id) join them."""
 
-    exponents: Mapping[str, int]
+    exponents: Mapping[str, int] = field(repr=False)
 
     def exponent(self, code: str) -> int | None:
         """Give the decimals of a unit; None when it does not count here, which is never zero."""

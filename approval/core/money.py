@@ -149,19 +149,28 @@ def amount(
     return Money(whole(value, shift=shift, text=text, allow_zero=allow_zero), currency)
 
 
-def whole(value: object, *, shift: int = 0, text: bool = False, allow_zero: bool = False) -> int:
+def whole(
+    value: object,
+    *,
+    shift: int = 0,
+    text: bool = False,
+    allow_zero: bool = False,
+    name: str = "amount",
+) -> int:
     """Read a number that is whole once its point is moved by `shift` digits, from zero to `CAP`.
 
     Raises:
-        Unreadable: As `amount` does.
+        Unreadable: As `amount` does, with `name` for what it is.
     """
-    minor = _scaled(_exact(value, text=text), shift)
-    if minor == 0 and not allow_zero:
-        raise Unreadable("zero", "the amount is zero; such a call must be allowed by allow_zero")
+    try:
+        minor = _scaled(_exact(value, text=text), shift)
+        _check_zero(minor, allowed=allow_zero)
+    except Unreadable as error:
+        raise Unreadable(error.reason, f"the {name} {error}") from None
     return minor
 
 
-_DIGITS = re.compile(r"(0|[1-9][0-9]{0,14})(?:\.([0-9]{1,15}))?")
+_DIGITS = re.compile(r"(0|[1-9][0-9]{0,15})(?:\.([0-9]{1,15}))?")
 _TEXT = re.compile(r"(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{1,9})?")
 _EXPONENT_TEXT = re.compile(r"[+-]?[0-9]*\.?[0-9]+[eE][+-]?[0-9]+")
 _NOT_FINITE_TEXT = re.compile(r"[+-]?(?:s?nan|inf(?:inity)?)", re.IGNORECASE)
@@ -183,8 +192,8 @@ def _exact(value: object, *, text: bool) -> Decimal | int:
     elif isinstance(value, Number):
         number = _token_value(value.token)
     else:
-        reason, named = _REFUSED_TYPES.get(type(value), ("type", "of no JSON type"))
-        raise Unreadable(reason, f"the amount is {named}; it must be a number")
+        reason, named = _REFUSED_TYPES.get(type(value), ("type", "of no type that JSON has"))
+        raise Unreadable(reason, f"is {named}; it must be a number")
     # -0 is equal to zero, and yet a sign that no amount has.
     if number < 0 or (isinstance(number, Decimal) and number.is_signed()):
         raise _negative()
@@ -194,28 +203,29 @@ def _exact(value: object, *, text: bool) -> Decimal | int:
 def _text_value(value: str, *, allowed: bool) -> Decimal:
     if not allowed:
         raise Unreadable(
-            "text_not_allowed", "the amount is text; it must be a number (a rule may say text)"
+            "text_not_allowed", "is text; it must be a number, unless the policy says text = true"
         )
+    # Before any pattern, which backtracks: 100,000 digits kept one busy for 47 seconds.
+    if len(value) > MAX_NUMBER:
+        raise Unreadable("text_form", f"is text of more than {MAX_NUMBER} characters; write digits")
     if _TEXT.fullmatch(value):
         return Decimal(value)
     if _NOT_FINITE_TEXT.fullmatch(value):
         raise _not_finite()
     if _EXPONENT_TEXT.fullmatch(value):
-        raise Unreadable("exponent_text", "the amount is text with an exponent; write digits")
+        raise Unreadable("exponent_text", "is text with an exponent; write it in digits")
     if value.startswith("-") and _TEXT.fullmatch(value[1:]):
         raise _negative()
-    raise Unreadable(
-        "text_form", "the amount is text, but not plain digits with at most nine after a point"
-    )
+    raise Unreadable("text_form", "is text, but not plain digits with at most nine after a point")
 
 
 def _token_value(token: str) -> Decimal:
     if len(token) > MAX_NUMBER:
-        raise Unreadable("too_long", f"the amount has more than {MAX_NUMBER} characters")
+        raise Unreadable("too_long", f"has more than {MAX_NUMBER} characters")
     try:
         value = Decimal(token)
     except InvalidOperation:
-        raise Unreadable("type", "the amount is no number that can be read") from None
+        raise Unreadable("type", "is no number that can be read") from None
     if not value.is_finite():
         raise _not_finite()
     return value
@@ -234,10 +244,17 @@ def _scaled(value: Decimal | int, shift: int) -> int:
         divisor: int = 10 ** min(-places, MAX_NUMBER)
         minor, rest = divmod(digits, divisor)
         if rest:
-            raise Unreadable("inexact", "the amount is no whole number of the smallest unit")
+            raise Unreadable(
+                "inexact", "is no whole number of the smallest unit; nothing is rounded"
+            )
     if minor > CAP:
-        raise Unreadable("above_cap", "the amount is beyond 10^15 of the smallest unit")
+        raise Unreadable("above_cap", "is beyond 10^15 of the smallest unit")
     return minor
+
+
+def _check_zero(minor: int, *, allowed: bool) -> None:
+    if minor == 0 and not allowed:
+        raise Unreadable("zero", "is zero; a call for nothing needs allow_zero in the policy")
 
 
 def _parts(value: Decimal) -> tuple[int, int]:
@@ -255,8 +272,8 @@ def _decimals(minor: int, exponent: int) -> str:
 
 
 def _negative() -> Unreadable:
-    return Unreadable("negative", "the amount is negative; it must be above zero")
+    return Unreadable("negative", "is negative; it must be above zero")
 
 
 def _not_finite() -> Unreadable:
-    return Unreadable("not_finite", "the amount is not finite; it must be a plain number")
+    return Unreadable("not_finite", "is not finite; it must be a plain number")

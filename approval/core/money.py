@@ -139,8 +139,8 @@ def amount(
     Raises:
         Unreadable: With one reason each for a `negative` amount (-0 too), one that is
             `not_finite`, `inexact` in its currency, `above_cap`, `zero` or in an unknown
-            `currency`; for `text_not_allowed`, `exponent_text`, `text_form`; and for a `boolean`,
-            `null`, `list`, `object` or anything else of no such `type`.
+            `currency`; for `text_not_allowed`, `exponent_text`, `text_form` and a number that is
+            `too_long`; and for a `boolean`, `null`, `list`, `object` or anything of another `type`.
     """
     exponent = currencies.exponent(currency)
     if exponent is None:

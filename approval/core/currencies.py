@@ -1,9 +1,9 @@
 """Which currencies can be counted, and into how many decimals each is divided.
 
 The table is ISO 4217's list of active codes as of 2026-01-01, funds included. Codes that have no
-minor unit (gold `XAU`, drawing rights `XDR`, *no currency* `XXX`, …) are left out: nobody could
-say what one of their smallest pieces is. Libraries are no source here, because some answer "two
-decimals" for a code they have never heard of.
+minor unit (gold `XAU`, drawing rights `XDR`, …) are left out: nobody could say what one of their
+smallest pieces is. Libraries are no source here, because some answer "two decimals" for a code
+they have never heard of.
 """
 
 from collections.abc import Mapping

@@ -139,8 +139,8 @@ def amount(
     Raises:
         Unreadable: With one reason each for a `negative` amount (-0 too), one that is
             `not_finite`, `inexact` in its currency, `above_cap`, `zero` or in an unknown
-            `currency`; for `text_not_allowed`, `exponent_text`, `text_form`; and for a `boolean`,
-            `null`, `list`, `object` or anything else of no such `type`.
+            `currency`; for `text_not_allowed`, `exponent_text`, `text_form` and a number that is
+            `too_long`; and for a `boolean`, `null`, `list`, `object` or anything of another `type`.
     """
     exponent = currencies.exponent(currency)
     if exponent is None:
@@ -163,7 +163,7 @@ def whole(
         Unreadable: As `amount` does, with `name` for what it is.
     """
     try:
-        minor = _scaled(_exact(value, text=text), shift)
+        minor = _scaled(*_exact(value, text=text), shift)
         _check_zero(minor, allowed=allow_zero)
     except Unreadable as error:
         raise Unreadable(error.reason, f"the {name} {error}") from None
@@ -183,21 +183,18 @@ _REFUSED_TYPES: Mapping[type, tuple[str, str]] = {
 }
 
 
-def _exact(value: object, *, text: bool) -> Decimal | int:
-    """Give the exact value, which is finite and not negative."""
+def _exact(value: object, *, text: bool) -> tuple[int, int]:
+    """Give the digits of a finite value that is not negative, and their power of ten."""
     if isinstance(value, str):
-        return _text_value(value, allowed=text)
-    if type(value) is int:
-        number: Decimal | int = value
-    elif isinstance(value, Number):
-        number = _token_value(value.token)
-    else:
+        return _parts(_text_value(value, allowed=text))
+    if isinstance(value, Number):
+        return _parts(_token_value(value.token))
+    if type(value) is not int:
         reason, named = _REFUSED_TYPES.get(type(value), ("type", "of no type that JSON has"))
         raise Unreadable(reason, f"is {named}; it must be a number")
-    # -0 is equal to zero, and yet a sign that no amount has.
-    if number < 0 or (isinstance(number, Decimal) and number.is_signed()):
+    if value < 0:
         raise _negative()
-    return number
+    return value, 0
 
 
 def _text_value(value: str, *, allowed: bool) -> Decimal:
@@ -223,17 +220,23 @@ def _token_value(token: str) -> Decimal:
     if len(token) > MAX_NUMBER:
         raise Unreadable("too_long", f"has more than {MAX_NUMBER} characters")
     try:
-        value = Decimal(token)
+        return Decimal(token)
     except InvalidOperation:
         raise Unreadable("type", "is no number that can be read") from None
-    if not value.is_finite():
+
+
+def _parts(value: Decimal) -> tuple[int, int]:
+    sign, digits, exponent = value.as_tuple()
+    if not isinstance(exponent, int):
         raise _not_finite()
-    return value
+    # -0 is equal to zero, and yet a sign that no amount has.
+    if sign:
+        raise _negative()
+    return int("".join(map(str, digits))), exponent
 
 
-def _scaled(value: Decimal | int, shift: int) -> int:
+def _scaled(digits: int, exponent: int, shift: int) -> int:
     """Move the point by whole numbers alone: decimals would round at their context's precision."""
-    digits, exponent = (value, 0) if isinstance(value, int) else _parts(value)
     places = exponent + shift
     if digits == 0:
         return 0
@@ -255,13 +258,6 @@ def _scaled(value: Decimal | int, shift: int) -> int:
 def _check_zero(minor: int, *, allowed: bool) -> None:
     if minor == 0 and not allowed:
         raise Unreadable("zero", "is zero; a call for nothing needs allow_zero in the policy")
-
-
-def _parts(value: Decimal) -> tuple[int, int]:
-    _, digits, exponent = value.as_tuple()
-    if not isinstance(exponent, int):
-        raise _not_finite()
-    return int("".join(map(str, digits))), exponent
 
 
 def _decimals(minor: int, exponent: int) -> str:

@@ -15,7 +15,8 @@ from typing import TypeVar
 from approval.core import canonical
 from approval.core.call import Factor, OnDisconnect, Outcome, Reason, Requirement, Run
 from approval.core.canonical import quoted
-from approval.core.conditions import Condition, Path, Test, compile_path, compile_test
+from approval.core.clauses import read_conditions
+from approval.core.conditions import Condition
 from approval.core.document import Place, kind, open_document, shown
 from approval.core.policy import (
     DenyIf,
@@ -31,7 +32,6 @@ from approval.core.policy import (
 )
 from approval.core.vocabulary import (
     APPROVAL_1,
-    CONDITION,
     ENTRY,
     FACTOR,
     POLICYLAYER,
@@ -238,7 +238,7 @@ def _rules_for_all(place: Place, reading: Reading) -> Iterator[Rule]:
 
 def _deny_if(tool: ToolPattern, entry: Place) -> Rule:
     check_keys(entry, ENTRY, "a rule of deny_if")
-    conditions = _conditions(entry)
+    conditions = read_conditions(entry)
     said = _on_deny(entry)
     return DenyIf(
         tools=tool,
@@ -251,7 +251,7 @@ def _deny_if(tool: ToolPattern, entry: Place) -> Rule:
 
 def _require(tool: ToolPattern, entry: Place) -> Rule:
     check_keys(entry, ENTRY, "a rule of require")
-    conditions = _conditions(entry)
+    conditions = read_conditions(entry)
     if not entry.at("conditions").value:
         entry.complain("without conditions this requires nothing; say what must hold")
     said = _on_deny(entry)
@@ -266,7 +266,7 @@ def _require(tool: ToolPattern, entry: Place) -> Rule:
 
 
 def _require_approval(tool: ToolPattern, entry: Place, reading: Reading) -> Rule:
-    conditions = _conditions(entry)
+    conditions = read_conditions(entry)
     requirement = _requirement(entry, reading)
     said = _on_deny(entry)
     asked = said or "The policy requires that a person approves this call."
@@ -316,50 +316,6 @@ def _unjudged(conditions: tuple[Condition, ...], fate: str) -> str:
 
 def _paths(conditions: tuple[Condition, ...]) -> str:
     return ", ".join(dict.fromkeys(condition.path.text for condition in conditions))
-
-
-# --- conditions ---
-
-
-def _conditions(entry: Place) -> tuple[Condition, ...]:
-    if not entry.has("conditions"):
-        return ()
-    return tuple(
-        condition
-        for place in entry.at("conditions").elements()
-        if (condition := _condition(place)) is not None
-    )
-
-
-def _condition(place: Place) -> Condition | None:
-    if not isinstance(place.value, dict):
-        place.complain(f"this is {kind(place.value)}; write {{path, op, value}}")
-        return None
-    check_keys(place, CONDITION, "a condition")
-    if not place.has("value"):
-        place.complain("the value is missing; for exists write true or false")
-        return None
-    path = _compiled_path(place.at("path"))
-    test = _compiled_test(place)
-    return None if path is None or test is None else Condition(path=path, test=test)
-
-
-def _compiled_path(place: Place) -> Path | None:
-    text = place.text()
-    try:
-        return compile_path(text) if text else None
-    except Unreadable as error:
-        place.complain(str(error))
-        return None
-
-
-def _compiled_test(place: Place) -> Test | None:
-    operator = place.at("op").text()
-    try:
-        return compile_test(operator, place.at("value").value) if operator else None
-    except Unreadable as error:
-        place.at("value").complain(f"{operator}: {error}")
-        return None
 
 
 # --- the terms of a gate ---

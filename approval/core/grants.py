@@ -15,9 +15,10 @@ from approval.core.canonical import canonical
 from approval.core.conditions import Condition, holds
 from approval.core.meters import USES, Draw, Meter, draws
 from approval.core.money import Money
-from approval.core.policy import Subject, ToolPattern
+from approval.core.policy import ToolPattern
 from approval.core.refusals import Refusal, worded_instant
 from approval.core.scopes import Scope
+from approval.core.subject import Subject, facts_of
 from approval.core.windows import AllTime
 from approval.errors import Unreadable
 
@@ -194,7 +195,7 @@ def _unaffordable(grant: Grant, amount: Money | None, *, spends: bool) -> Refusa
 
 
 def _unfit(grant: Grant, subject: Subject) -> Refusal | None:
-    match holds(grant.conditions, _facts(subject)):
+    match holds(grant.conditions, facts_of(subject)):
         case False:
             return _not_covered("conditions", "its conditions do not hold")
         case None:
@@ -209,18 +210,6 @@ def _unfit(grant: Grant, subject: Subject) -> Refusal | None:
 
 def _not_covered(code: str, why: str) -> Refusal:
     return Refusal(code=f"grant:{code}", text=f"The grant does not cover this call: {why}.")
-
-
-def _facts(subject: Subject) -> dict[str, object]:
-    agent: dict[str, object] = {"name": subject.agent, "groups": list(subject.groups)}
-    if subject.owner is not None:
-        agent["owner"] = subject.owner
-    return {
-        "args": subject.arguments,
-        "agent": agent,
-        "tool": {"name": subject.tool},
-        "server": {"name": subject.upstream},
-    }
 
 
 # --- does it reach further than what was shown? ---

@@ -12,9 +12,9 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from approval.core.money import CAP, Money
-from approval.core.policy import Subject
 from approval.core.refusals import Refusal, worded_instant, worded_span
 from approval.core.scopes import Key, Scope, keys, stable_id
+from approval.core.subject import Subject
 from approval.core.windows import AllTime, Calendar, Rolling, Unit, Window
 
 USES: Final = "use"

@@ -24,6 +24,7 @@ from approval.core.call import (
     Verdict,
 )
 from approval.core.conditions import Condition, compile_glob, holds
+from approval.core.subject import Subject, facts_of
 
 T = TypeVar("T")
 
@@ -34,18 +35,6 @@ COMBINED_DOMAIN = b"approval/policies/1\n"
 
 _SEVERITY = {Outcome.ALLOW: 0, Outcome.GATE: 1, Outcome.DENY: 2}
 _STRICTEST_RUN = (Run.WHEN_ASKED, Run.AUTO, Run.ON_APPROVAL)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Subject:
-    """What is judged: who asks for which tool with what. `arguments` may be any JSON value."""
-
-    agent: str
-    upstream: str
-    tool: str
-    arguments: object
-    owner: str | None = None
-    groups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,7 +180,7 @@ def evaluate(policy: Policy, subject: Subject) -> Verdict:
         plan = _plan_for(policy, subject.tool)
         if not plan.rules:
             return plan.verdict
-        facts = _facts(subject)
+        facts = facts_of(subject)
         findings: list[Finding] = []
         for rule in plan.rules:
             path = rule.path
@@ -357,18 +346,6 @@ def _plan(policy: Policy, tool: str) -> Plan:
 
 def _first(patterns: Iterable[ToolPattern], tool: str) -> ToolPattern | None:
     return next((pattern for pattern in patterns if pattern.matches(tool)), None)
-
-
-def _facts(subject: Subject) -> dict[str, object]:
-    agent: dict[str, object] = {"name": subject.agent, "groups": list(subject.groups)}
-    if subject.owner is not None:
-        agent["owner"] = subject.owner
-    return {
-        "args": subject.arguments,
-        "agent": agent,
-        "tool": {"name": subject.tool},
-        "server": {"name": subject.upstream},
-    }
 
 
 # --- verdicts ---

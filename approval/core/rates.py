@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from approval.core.policy import Subject
 from approval.core.refusals import Refusal, worded_span, worded_wait
 from approval.core.scopes import Scope, keys, stable_id
+from approval.core.subject import Subject
 
 MOST_SLOTS: Final = 10_000
 

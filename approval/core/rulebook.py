@@ -7,7 +7,8 @@ from approval.core import policy
 from approval.core.call import Outcome, Reason, Verdict
 from approval.core.canonical import JSON
 from approval.core.identity import Agent, Directory
-from approval.core.policy import Policy, Subject
+from approval.core.policy import Policy
+from approval.core.subject import Subject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from itertools import product
 from typing import TypeAlias
 
-from approval.core.policy import Subject
+from approval.core.subject import Subject
 
 
 class Scope(enum.StrEnum):

@@ -9,7 +9,8 @@ import pytest
 
 from approval.core.call import Factor, Outcome, Requirement, Verdict
 from approval.core.dialects import load_text, read_policy
-from approval.core.policy import Mention, Policy, RequirementDefaults, Subject, evaluate
+from approval.core.policy import Mention, Policy, RequirementDefaults, evaluate
+from approval.core.subject import Subject
 from approval.errors import Misconfigured
 
 NOBODY = RequirementDefaults()

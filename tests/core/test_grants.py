@@ -23,7 +23,8 @@ from approval.core.grants import (
 )
 from approval.core.meters import USES, Usage, admits
 from approval.core.money import Money
-from approval.core.policy import Subject, tool_pattern
+from approval.core.policy import tool_pattern
+from approval.core.subject import Subject
 from approval.core.windows import AllTime
 
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)

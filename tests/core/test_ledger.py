@@ -23,7 +23,7 @@ from approval.core.ledger import (
 )
 from approval.core.meters import Draw, Meter, Soft, Usage, draws, room
 from approval.core.money import Money
-from approval.core.policy import Subject
+from approval.core.subject import Subject
 from approval.core.windows import ALWAYS, AllTime, Calendar, Rolling, Unit, Window
 
 LATE = datetime(2026, 11, 25, 23, 50, tzinfo=UTC)

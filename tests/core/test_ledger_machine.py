@@ -13,8 +13,8 @@ from approval.core import ledger
 from approval.core.ledger import Booking, Kind, LedgerEntry, Reservation, State
 from approval.core.meters import Draw, Meter, Soft, Usage, all_draws, room, window_start
 from approval.core.money import Money
-from approval.core.policy import Subject
 from approval.core.scopes import Scope
+from approval.core.subject import Subject
 from approval.core.windows import Calendar, Rolling, Unit
 from tests.factories import NOW
 

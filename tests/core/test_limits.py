@@ -10,9 +10,10 @@ from approval.core.grants import Grant, Origin, covers
 from approval.core.limits import read_grants, read_limits, read_meters, read_rate
 from approval.core.meters import Meter, Over, Soft
 from approval.core.money import Money
-from approval.core.policy import Mention, Subject
+from approval.core.policy import Mention
 from approval.core.rates import MOST_SLOTS, Algorithm, Rate, rate_keys
 from approval.core.scopes import Scope
+from approval.core.subject import Subject
 from approval.core.windows import AllTime, Calendar, Rolling, Unit, Weekday, Window
 
 DAY = {"calendar": "day"}

@@ -27,8 +27,8 @@ from approval.core.meters import (
     words,
 )
 from approval.core.money import CAP, Money
-from approval.core.policy import Subject
 from approval.core.scopes import Scope
+from approval.core.subject import Subject
 from approval.core.windows import ALWAYS, AllTime, Calendar, Rolling, Unit, Weekday, Window
 
 NOW = datetime(2026, 11, 25, 22, 0, tzinfo=UTC)

@@ -21,11 +21,11 @@ from approval.core.policy import (
     Finding,
     Policy,
     RequirementDefaults,
-    Subject,
     evaluate,
     is_hidden,
     tool_pattern,
 )
+from approval.core.subject import Subject
 
 FINANCE = Factor(approvers=("finance",))
 CFO = Factor(approvers=("cfo",))

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from approval.core.policy import Subject
 from approval.core.rates import (
     MOST_SLOTS,
     Algorithm,
@@ -26,6 +25,7 @@ from approval.core.rates import (
     take,
 )
 from approval.core.scopes import Scope
+from approval.core.subject import Subject
 
 NOW = datetime(2026, 11, 25, 12, 0, 30, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from approval.core.policy import Subject
 from approval.core.scopes import Scope, keys, stable_id
+from approval.core.subject import Subject
 
 
 def subject(**changes: object) -> Subject:

@@ -49,6 +49,14 @@ class Refused(ApprovalError):
         self.retryable = retryable
 
 
+class NoRoom(Refused):
+    """A call for which a limit has no room; `retry_after`, in seconds, where waiting helps."""
+
+    def __init__(self, code: str, text: str, *, retry_after: int | None = None) -> None:
+        super().__init__(code, text, retryable=retry_after is not None)
+        self.retry_after = retry_after
+
+
 class NeverSent(ApprovalError):
     """Proven: not one byte of the call reached the upstream."""
 

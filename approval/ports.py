@@ -5,15 +5,27 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from approval.core.admission import Counted
 from approval.core.audit import Entry, Written
 from approval.core.call import Answer, Call, CallId, CallPage, Listener, Status, ToolCall
+from approval.core.demand import Count, Demand, Holdings
 from approval.core.lifecycle import Change
 
 Step = Callable[[Call, datetime], Change]
 """A pure step from a call, and the store's time after the lock, to its change."""
 
-Admission = Callable[[Call | None, datetime], Change]
-"""A pure step from the latest equal call, if there is one, to a new call or a joined one."""
+Admission = Callable[[Call | None, Holdings, datetime], Change]
+"""A pure step from the latest equal call, if there is one, and from what the demand meets, to a new
+call, a joined one, or a denial."""
+
+Claim = Callable[[Call, Holdings, datetime], Change]
+"""A pure step from an approved call, and from what its demand meets now, to its claim."""
+
+Demands = Callable[[Call], Demand | None]
+"""What a call demands under the rules in force."""
+
+Counting = Callable[[Holdings, datetime], Counted]
+"""A pure step from counts to what is written of a call that is merely counted."""
 
 Send = Callable[[Call], Awaitable[Answer]]
 """Sends a claimed call upstream, once.
@@ -66,8 +78,24 @@ class Store(Protocol):
         """
         ...
 
-    async def admit(self, asked: ToolCall, step: Admission) -> Change:
-        """Look for the latest call equal to this one, run the step, and write what it says."""
+    async def admit(self, asked: ToolCall, demand: Demand | None, step: Admission) -> Change:
+        """Look for the latest call equal to this one, run the step, and write what it says.
+
+        What the demand draws on is locked before the step sees it, so no other call takes the same
+        room meanwhile. State, money, counts, audit entry and notice are one transaction.
+        """
+        ...
+
+    async def claim(self, call_id: CallId, demands: Demands, step: Claim) -> Change:
+        """Lock the call and what it demands now, run the step, and write what it says.
+
+        Raises:
+            NotFound: If there is no such call. Whatever the step raises passes through.
+        """
+        ...
+
+    async def count(self, counts: tuple[Count, ...], step: Counting) -> Counted:
+        """Lock these counts, run the step, and write what it says with its audit entry."""
         ...
 
     async def advance(self, call_id: CallId, step: Step) -> Change:

@@ -1,8 +1,7 @@
 """The story in order: submit, decide, claim, send, settle, deliver; and what the clock ends.
 
 Every change is one transaction of the store (state, audit entry, notice) around a pure step. This
-module adds what a transaction cannot hold: who in this process is waiting, when to send, and what
-to do when the store is away at the worst moment.
+module adds what a transaction cannot hold: who in this process is waiting, and when to send.
 """
 
 import asyncio
@@ -10,15 +9,14 @@ import logging
 import secrets
 import time
 from collections import Counter
-from collections.abc import Collection, Coroutine, Iterator, Mapping
+from collections.abc import Collection, Coroutine, Iterator
 from contextlib import AsyncExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from itertools import chain, repeat
 from typing import Final, Self
 
-from approval.core import canonical, identity, steps
+from approval.core import admission, canonical, identity, intake, steps
 from approval.core.audit import Entry, Tag, Written
 from approval.core.call import (
     Answer,
@@ -32,52 +30,36 @@ from approval.core.call import (
     Verdict,
     new_call_id,
 )
+from approval.core.demand import Count, Demand, Holdings
 from approval.core.identity import Right
+from approval.core.intake import Lease
 from approval.core.lifecycle import Change, Event
+from approval.core.refusals import Refusal
 from approval.core.rulebook import Rulebook
 from approval.core.steps import Ballot
 from approval.errors import (
-    AnswerLost,
     Conflict,
     Forbidden,
-    NeverSent,
     NotFound,
     Refused,
     StoreUnavailable,
 )
 from approval.keyring import Keyring, Randomness
 from approval.ports import Send, Step, Store
+from approval.sending import Sender, Settings
 from approval.wakeups import Wakeups
 
 log = logging.getLogger(__name__)
 
-SEND_WINDOW_SECONDS = 2.0
-"""The longest time between taking a claim and the first byte. A process that was frozen in between
-may find its lease gone; it then must not send (semantics: leases, fencing)."""
-
-SETTLE_RETRY_SECONDS = (0.05, 0.2, 0.5, 1.0, 2.0, 5.0)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """How long an upstream may take, and how long its claim is held beyond that."""
-
-    upstream_timeout: timedelta = timedelta(seconds=60)
-    timeouts: Mapping[str, timedelta] = field(default_factory=dict)
-    """By upstream, where one differs from `upstream_timeout`."""
-    lease_margin: timedelta = timedelta(seconds=15)
-    max_in_flight: int = 1024
-
-    def timeout(self, upstream: str) -> timedelta:
-        return self.timeouts.get(upstream, self.upstream_timeout)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
-    """A gated call as the gateway gets it back: its record, and whether it was there before."""
+    """A call that is kept, as the gateway gets it back, and whether it was there before."""
 
     call: Call
     joined: bool
+    claimed_at: float | None = None
+    """When it was claimed as it began, by the monotonic clock; None if it was not."""
 
 
 class Service:
@@ -90,6 +72,7 @@ class Service:
         self._store = store
         self._rules = rules
         self.wakeups = Wakeups()
+        self._sender = Sender(self._advance, store, owner=self.instance, timeout=self._timeout)
         self._attached: Counter[CallId] = Counter()
         self._lines: Counter[str] = Counter()
         self._mark = -1
@@ -118,7 +101,14 @@ class Service:
     # --- agents ask ---
 
     async def allow(self, asked: ToolCall, verdict: Verdict) -> CallId:
-        """Put a plainly allowed call on disk. When this returns the call may leave."""
+        """Put a plainly allowed call on disk, and count it. When this returns the call may leave.
+
+        Raises:
+            NoRoom: If a rate is reached; nothing but the denial is written then.
+            ValueError: If the call spends: money needs a record (`submit`).
+        """
+        if verdict.demand is not None and verdict.demand.spends:
+            raise ValueError("a call that spends is submitted")
         call_id = new_call_id(await self._store.now(), self._randomness())
         facts = {
             "agent": asked.agent,
@@ -130,8 +120,23 @@ class Service:
         entry = Entry(
             tag=Tag.CALL_ALLOW, subject=call_id, actor=f"agent:{asked.agent}", facts=facts
         )
-        await self._store.journal(entry)
+        if verdict.demand is None:
+            await self._store.journal(entry)
+        else:
+            await self._count(asked, verdict, verdict.demand.counts, entry)
         return call_id
+
+    async def _count(
+        self, asked: ToolCall, verdict: Verdict, counts: tuple[Count, ...], entry: Entry
+    ) -> None:
+        def denial(why: Refusal) -> Entry:
+            return intake.denial(asked, admission.denied(verdict, why), entry.subject)
+
+        counted = await self._store.count(
+            counts, lambda held, now: admission.counted(entry, counts, held, now, denial)
+        )
+        if counted.refusal is not None:
+            raise admission.no_room(counted.refusal)
 
     def answered(self, call_id: CallId, upstream: str, outcome: str) -> None:
         """Note what became of a plainly allowed call; it rides the next commit."""
@@ -147,32 +152,54 @@ class Service:
     async def deny(self, asked: ToolCall, verdict: Verdict) -> None:
         """Put a denied call in the trail. It does not run whether or not this succeeds."""
         call_id = new_call_id(await self._store.now(), self._randomness())
-        await self._store.journal(steps.denial(asked, verdict, call_id))
+        await self._store.journal(intake.denial(asked, verdict, call_id))
 
     async def submit(self, asked: ToolCall, verdict: Verdict) -> Submission:
-        """Hold a gated call, or join the equal one that is there already.
+        """Begin a call that is held or spends, or join the equal one that is there already.
 
         When this returns the call is on disk. Leave a matching `attached` context around whatever
-        waits for it.
+        waits for it. One that comes back `claimed` is this caller's to `carry_out`.
 
         Raises:
             Refused: If the agent holds too many calls, or gave a key that stands for another call.
+            NoRoom: If a limit has no room for it; nothing but the denial is written then.
             StoreUnavailable: If nothing was written; nothing is held then.
         """
         if self._in_flight(asked.agent) >= self.settings.max_in_flight:
             text = f"{self.settings.max_in_flight} calls of this agent are already held."
             raise Refused("too_many_in_flight", text, retryable=True)
-        change = await self._store.admit(asked, partial(self._admission, asked, verdict))
+        asked_at = time.monotonic()
+        step = partial(self._admission, asked, verdict)
+        change = await self._store.admit(asked, verdict.demand, step)
+        if change.refusal is not None:
+            raise admission.no_room(change.refusal)
         self._publish(change)
-        return Submission(call=change.call, joined=change.event is not Event.HOLD)
+        return Submission(
+            call=change.call,
+            joined=change.event not in _BEGINNINGS,
+            claimed_at=asked_at if change.event is Event.ALLOW else None,
+        )
 
     def _admission(
-        self, asked: ToolCall, verdict: Verdict, existing: Call | None, now: datetime
+        self,
+        asked: ToolCall,
+        verdict: Verdict,
+        existing: Call | None,
+        holdings: Holdings,
+        now: datetime,
     ) -> Change:
-        if existing is not None and steps.joins(existing, asked, now):
-            return steps.join(existing, owner=self.instance)
+        if existing is not None and intake.joins(existing, asked, now):
+            return intake.join(existing, owner=self.instance)
         call_id = new_call_id(now, self._randomness())
-        return steps.hold(asked, verdict, call_id=call_id, owner=self.instance, now=now)
+        lease = self._lease(asked.upstream)
+        return intake.begin(asked, verdict, holdings, call_id=call_id, lease=lease, now=now)
+
+    def _timeout(self, upstream: str) -> timedelta:
+        return self.settings.timeout(upstream)
+
+    def _lease(self, upstream: str) -> Lease:
+        span = self.settings.timeout(upstream) + self.settings.lease_margin
+        return Lease(owner=self.instance, span=span)
 
     def _in_flight(self, agent: str) -> int:
         return self._lines[agent]
@@ -338,57 +365,29 @@ class Service:
             Conflict: If the call is not approved, or somebody else has claimed it.
         """
         asked_at = time.monotonic()
-        change = await self._advance(call_id, self._claim)
+        change = await self._store.claim(call_id, self._demands, self._claim)
+        self._publish(change)
         if change.event is not Event.CLAIM:
             return change.call
-        limit = self.settings.timeout(change.call.asked.upstream)
-        try:
-            async with asyncio.timeout(limit.total_seconds()):
-                found = await self._send(change.call, send, asked_at)
-        except AnswerLost as lost:
-            return await self._lost(call_id, str(lost))
-        except TimeoutError:
-            return await self._lost(call_id, "the upstream did not answer in time")
-        except Exception:
-            log.exception("sending a claimed call failed", extra={"call": call_id})
-            return await self._lost(call_id, "the gateway failed while sending")
-        step = partial(steps.answer, found=found, owner=self.instance)
-        return await self._record(call_id, lambda call, now: step(call, now=now))
+        return await self._sender.run(change.call, send, asked_at)
 
-    def _claim(self, call: Call, now: datetime) -> Change:
+    def carry_out(self, submission: Submission, send: Send) -> None:
+        """Send, in the background, a call that was claimed as it began."""
+        if submission.claimed_at is not None:
+            self._spawn(self._sender.run(submission.call, send, submission.claimed_at))
+
+    def _claim(self, call: Call, holdings: Holdings, now: datetime) -> Change:
         return steps.claim(
             call,
-            owner=self.instance,
-            lease=self.settings.timeout(call.asked.upstream) + self.settings.lease_margin,
+            holdings,
+            lease=self._lease(call.asked.upstream),
             directory=self.rules.directory,
             verdict=self._judge(call),
             now=now,
         )
 
-    async def _send(self, call: Call, send: Send, asked_at: float) -> Answer:
-        if time.monotonic() - asked_at > SEND_WINDOW_SECONDS:
-            return _unsent("the gateway was too slow between the claim and the first byte")
-        try:
-            return await send(call)
-        except NeverSent as unsent:
-            return _unsent(str(unsent))
-
-    async def _lost(self, call_id: CallId, why: str) -> Call:
-        step = partial(steps.lose, why=why, actor=f"service:{self.instance}")
-        return await self._record(call_id, lambda call, now: step(call))
-
-    async def _record(self, call_id: CallId, step: Step) -> Call:
-        """Write what became of a sent call, as long as it takes: nobody else knows it."""
-        pauses = chain(SETTLE_RETRY_SECONDS, repeat(SETTLE_RETRY_SECONDS[-1]))
-        for pause in pauses:
-            try:
-                return (await self._advance(call_id, step)).call
-            except Conflict:
-                return await self._store.get(call_id)  # lapsed or settled by a person meanwhile
-            except StoreUnavailable:
-                log.exception("an outcome could not be recorded yet", extra={"call": call_id})
-            await asyncio.sleep(pause)
-        raise AssertionError("unreachable: the pauses never end")
+    def _demands(self, call: Call) -> Demand | None:
+        return self._judge(call).demand
 
     # --- the clock ---
 
@@ -486,12 +485,8 @@ class Service:
         self._tasks.create_task(_quietly(work))
 
 
+_BEGINNINGS: Final = frozenset({Event.HOLD, Event.ALLOW})
 _STANDING: Final = frozenset({Event.ENDORSE, Event.APPROVE, Event.REJECT, Event.REVOKE})
-
-
-def _unsent(why: str) -> Answer:
-    error: canonical.JSON = {"code": -32603, "message": f"The call never left the gateway: {why}"}
-    return Answer(status=Status.FAILED, body=canonical.write({"error": error}))
 
 
 async def _quietly(work: Coroutine[object, object, object]) -> None:

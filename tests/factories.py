@@ -18,11 +18,15 @@ from approval.core.call import (
     Verdict,
 )
 from approval.core.canonical import JSON, canonical
+from approval.core.demand import Holdings
 from approval.core.dialects import read_policy
 from approval.core.identity import Agent, Directory, Person, Right, token_digest
-from approval.core.policy import Policy, RequirementDefaults
+from approval.core.intake import Lease
+from approval.core.policy import Policy
 from approval.core.rulebook import Rulebook
-from approval.service import Service, Settings
+from approval.core.terms import RequirementDefaults
+from approval.sending import Settings
+from approval.service import Service
 from approval.store.store import SqlStore
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -62,6 +66,14 @@ class Clock:
 
     def advance(self, **span: float) -> None:
         self.now += timedelta(**span)
+
+
+NOTHING = Holdings()
+"""What a demand meets where nobody has taken anything."""
+
+
+def make_lease(owner: str = "me", span: timedelta = timedelta(seconds=75)) -> Lease:
+    return Lease(owner=owner, span=span)
 
 
 def make_policy(document: Mapping[str, object] = GATE_PURCHASES) -> Policy:

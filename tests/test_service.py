@@ -15,7 +15,8 @@ from approval.core.call import (
     Status,
 )
 from approval.errors import AnswerLost, Conflict, Forbidden, NeverSent, NotFound, Refused
-from approval.service import Service, Settings
+from approval.sending import Settings
+from approval.service import Service
 from tests.factories import (
     Clock,
     make_asked,
@@ -81,7 +82,7 @@ async def test_an_agent_holds_no_more_calls_than_its_cap(tmp_path: Path) -> None
 
 
 async def test_only_a_gated_call_is_held(service: Service) -> None:
-    with pytest.raises(ValueError, match="gated"):
+    with pytest.raises(ValueError, match="gated or spends"):
         await service.submit(make_asked(), make_verdict(Outcome.ALLOW))
 
 

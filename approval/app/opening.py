@@ -9,7 +9,8 @@ from approval.config import Config
 from approval.core.identity import Directory, Right
 from approval.core.policy import Policy, RequireApproval
 from approval.core.rulebook import Rulebook
-from approval.service import Service, Settings
+from approval.sending import Settings
+from approval.service import Service
 from approval.store.store import SqlStore
 from approval.web.settings import login_url
 

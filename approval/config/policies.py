@@ -10,7 +10,8 @@ from approval.config.problems import Key, unknown
 from approval.config.sections import Approvals, Local
 from approval.core.canonical import quoted
 from approval.core.dialects import load_text, read_defaults, read_policy
-from approval.core.policy import Policy, RequirementDefaults
+from approval.core.policy import Policy
+from approval.core.terms import RequirementDefaults
 from approval.errors import Misconfigured
 
 

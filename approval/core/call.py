@@ -13,6 +13,11 @@ from typing import NewType
 
 import orjson
 
+from approval.core.demand import Demand, Terms
+from approval.core.ledger import Reservation
+from approval.core.money import Money
+from approval.core.price import Per
+
 CallId = NewType("CallId", str)
 """`apr_` and the base32 of a UUIDv7: sorts by time, and is what agents and people are shown."""
 
@@ -126,6 +131,8 @@ class Verdict:
     policy_digest: str
     requirement: Requirement | None = None
     title: str | None = None
+    demand: Demand | None = None
+    """What the call takes; None for one that is denied, or takes nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,11 +216,17 @@ class Call:
     """The last decider's own words, or why the call ended."""
     votes: tuple[Vote, ...] = ()
     attempt: Attempt | None = None
+    amount: Money | None = None
+    """What it costs, as far as is known before it ran; None for a call that spends nothing."""
+    per: Per | None = None
+    terms: Terms = field(default_factory=Terms)
+    reservations: tuple[Reservation, ...] = ()
+    """What it has taken from meters, in the order in which they are locked."""
 
     @property
     def digest(self) -> str:
         """The envelope: everything an approval depends on. A changed requirement changes it."""
-        envelope = {
+        envelope: dict[str, object] = {
             "agent": self.asked.agent,
             "arguments": self.asked.arguments_digest,
             "decide_before": self.decide_before.isoformat(),
@@ -224,6 +237,8 @@ class Call:
             "tool": self.asked.tool,
             "upstream": self.asked.upstream,
         }
+        if self.amount is not None:
+            envelope["amount"] = {"currency": self.amount.currency, "minor": self.amount.minor}
         return envelope_digest(envelope)
 
     @property

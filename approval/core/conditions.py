@@ -34,10 +34,14 @@ NAMESPACES: Mapping[str, frozenset[str] | None] = {
     "agent": frozenset({"name", "owner", "groups"}),
     "tool": frozenset({"name"}),
     "server": frozenset({"name"}),
+    "spend": frozenset({"amount"}),
 }
 """What a dotted path may start with, and the members it has; `args` has those of the call."""
 
-LATER_NAMESPACES = frozenset({"spend", "grant", "call", "time", "state"})
+LATER_NAMESPACES = frozenset({"grant", "call", "time", "state"})
+
+SPEND_AMOUNT = "spend.amount"
+"""The one path at which money stands: what the call costs, as far as is known before it ran."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

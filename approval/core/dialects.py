@@ -13,11 +13,13 @@ from decimal import Decimal
 from typing import TypeVar
 
 from approval.core import canonical
+from approval.core.budget import Budget, read_budget
 from approval.core.call import Factor, OnDisconnect, Outcome, Reason, Requirement, Run
 from approval.core.canonical import quoted
 from approval.core.clauses import read_conditions
 from approval.core.conditions import Condition
 from approval.core.document import Place, kind, open_document, shown
+from approval.core.meters import Meter
 from approval.core.policy import (
     DenyIf,
     Finding,
@@ -25,11 +27,11 @@ from approval.core.policy import (
     Policy,
     Require,
     RequireApproval,
-    RequirementDefaults,
     Rule,
     ToolPattern,
     tool_pattern,
 )
+from approval.core.terms import RequirementDefaults
 from approval.core.vocabulary import (
     APPROVAL_1,
     ENTRY,
@@ -47,8 +49,24 @@ MAX_TEXT = 1024 * 1024
 Value = TypeVar("Value")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shared:
+    """What a document shares with its configuration: meters, and a name that outlives its path.
+
+    `origin` is part of what names the document's own meters and rates: as long as it stays, so do
+    their sums. Two upstreams that name one file share its meters.
+    """
+
+    origin: str = ""
+    meters: Mapping[str, Meter] = field(default_factory=dict)
+
+
 def read_policy(
-    document: Mapping[str, object], *, source: str, defaults: RequirementDefaults
+    document: Mapping[str, object],
+    *,
+    source: str,
+    defaults: RequirementDefaults,
+    shared: Shared | None = None,
 ) -> Policy:
     """Compile a document; `defaults` are the configuration's terms for gates that say too little.
 
@@ -57,12 +75,19 @@ def read_policy(
     """
     opened = open_document(document, source=source)
     digest = hashlib.sha256(POLICY_DOMAIN + opened.canonical).hexdigest()
-    policy = _policy(opened.root, digest, defaults)
+    policy = _policy(opened.root, digest, defaults, shared or Shared(origin=source))
     opened.root.settle()
     return policy
 
 
-def load_text(text: bytes, *, suffix: str, source: str, defaults: RequirementDefaults) -> Policy:
+def load_text(
+    text: bytes,
+    *,
+    suffix: str,
+    source: str,
+    defaults: RequirementDefaults,
+    shared: Shared | None = None,
+) -> Policy:
     """Read a policy file; `suffix` says whether it is JSON or TOML.
 
     Raises:
@@ -77,7 +102,7 @@ def load_text(text: bytes, *, suffix: str, source: str, defaults: RequirementDef
         raise Misconfigured((f"{source}: cannot be read: {error}; correct the file",)) from error
     if not isinstance(document, dict):
         raise Misconfigured((f"{source}: a policy is one object; write {{…}} around it",))
-    return read_policy(document, source=source, defaults=defaults)
+    return read_policy(document, source=source, defaults=defaults, shared=shared)
 
 
 def read_defaults(table: Mapping[str, object], *, source: str, path: str) -> RequirementDefaults:
@@ -110,19 +135,19 @@ class Reading:
     dialect: Dialect
     terms: RequirementDefaults
     named: Named
+    budget: Budget
 
 
-def _policy(root: Place, digest: str, configured: RequirementDefaults) -> Policy:
+def _policy(root: Place, digest: str, configured: RequirementDefaults, shared: Shared) -> Policy:
     dialect, named = _dialect(root), Named()
     check_keys(root, dialect.top, f"a policy of dialect {dialect.name}")
     if root.at("version").value != "1":
         root.at("version").complain('this must be the text "1"; write "version": "1"')
     terms = _policy_defaults(root, configured, named)
-    reading = Reading(dialect=dialect, terms=terms, named=named)
+    budget = read_budget(root, shared.origin, shared.meters, named.people)
+    reading = Reading(dialect=dialect, terms=terms, named=named, budget=budget)
     tools = _tools(root, dialect)
-    rules = [rule for tool, place in tools for rule in _rules(tool, place, reading)]
-    if root.has("all_tools"):
-        rules += _rules_for_all(root.at("all_tools"), reading)
+    entries = [*tools, *_all_tools(root, dialect)]
     return Policy(
         source=root.source,
         digest=digest,
@@ -131,7 +156,14 @@ def _policy(root: Place, digest: str, configured: RequirementDefaults) -> Policy
         # A `*` entry rules over every tool but lists none, as PolicyLayer has it.
         listed=tuple(tool for tool, _ in tools if tool.text != "*"),
         titles=tuple((tool, at.at("title").text()) for tool, at in tools if at.has("title")),
-        rules=tuple(rules),
+        rules=tuple(rule for tool, at in entries for rule in _rules(tool, at, reading)),
+        charges=tuple(charge for tool, at in entries for charge in budget.charges(tool, at)),
+        limits=tuple(
+            limit
+            for tool, at in entries
+            for limit in budget.limits(tool, at, ours=dialect is APPROVAL_1)
+        ),
+        meters=budget.meters,
         names=tuple(named.people),
         notices=tuple(named.notices),
     )
@@ -200,6 +232,14 @@ def _tools(root: Place, dialect: Dialect) -> list[tuple[ToolPattern, Place]]:
     return sorted(tools, key=lambda entry: _exactness(entry[0].text))
 
 
+def _all_tools(root: Place, dialect: Dialect) -> list[tuple[ToolPattern, Place]]:
+    if not root.has("all_tools"):
+        return []
+    place = root.at("all_tools")
+    check_keys(place, dialect.all_tools, f"all_tools of dialect {dialect.name}")
+    return [(tool_pattern("*", place.pointer), place)]
+
+
 def _tool(place: Place, name: str, dialect: Dialect) -> ToolPattern:
     if not name.strip():
         place.complain("the tool has no name; write its exact name")
@@ -229,11 +269,6 @@ def _rules(tool: ToolPattern, place: Place, reading: Reading) -> Iterator[Rule]:
     if place.has("require_approval"):
         for entry in _gates(place.at("require_approval")):
             yield _require_approval(tool, entry, reading)
-
-
-def _rules_for_all(place: Place, reading: Reading) -> Iterator[Rule]:
-    check_keys(place, reading.dialect.all_tools, f"all_tools of dialect {reading.dialect.name}")
-    return _rules(tool_pattern("*", place.pointer), place, reading)
 
 
 def _deny_if(tool: ToolPattern, entry: Place) -> Rule:

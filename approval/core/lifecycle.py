@@ -11,18 +11,25 @@ only the upstream's truth counts (Teleport's rule for access requests).
 """
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 
+from approval.core import ledger
 from approval.core.audit import Entry, Tag
 from approval.core.call import Answer, Call, Status
+from approval.core.demand import Taken
+from approval.core.ledger import Booking, LedgerEntry, Reservation
+from approval.core.money import Money
+from approval.core.price import OnError
+from approval.core.refusals import Refusal
 from approval.errors import Conflict
 
 
 class Event(enum.StrEnum):
     HOLD = "hold"
+    ALLOW = "allow"
     DENY = "deny"
     JOIN = "join"
     TIGHTEN = "tighten"
@@ -45,7 +52,12 @@ class Event(enum.StrEnum):
 
 
 class Funds(enum.StrEnum):
-    """What becomes of the money a call has reserved. No call carries money yet."""
+    """What becomes of the money a call has reserved.
+
+    It is given back on proof alone: an answer that is an error may have spent it, and a doubt keeps
+    it. `BY_RULE` is the tool's `on_error`; *keep* there books all that was reserved, for an ended
+    call holds nothing, and a person may correct what is booked.
+    """
 
     NONE = "none"
     RESERVE = "reserve"
@@ -63,6 +75,7 @@ class Transition:
 
 TRANSITIONS: Final[Mapping[tuple[Status | None, Event], Transition]] = {
     (None, Event.HOLD): Transition(Status.PENDING, Funds.RESERVE),
+    (None, Event.ALLOW): Transition(Status.EXECUTING, Funds.RESERVE),
     (None, Event.DENY): Transition(Status.DENIED, Funds.NONE),
     (Status.PENDING, Event.JOIN): Transition(Status.PENDING, Funds.KEEP),
     (Status.PENDING, Event.TIGHTEN): Transition(Status.PENDING, Funds.KEEP),
@@ -102,6 +115,12 @@ class Change:
     actor: str = ""
     facts: Mapping[str, object] = field(default_factory=dict)
     answer: Answer | None = None
+    bookings: tuple[Booking, ...] = ()
+    """What moves in meters, in the order in which they are locked."""
+    taken: tuple[Taken, ...] = ()
+    """The counts that an admitted call raises."""
+    refusal: Refusal | None = None
+    """Why there was no room, where a call was denied for want of it."""
 
     def entry(self) -> Entry:
         """Word the change for the trail. Replaying these yields every call's status and version.
@@ -111,12 +130,11 @@ class Change:
         """
         if self.event is None:
             raise ValueError("a change without an event has no audit entry")
-        facts: dict[str, object] = {
-            "from": self.previous,
-            "to": self.call.status,
-            "version": self.call.version,
-            **self.facts,
-        }
+        facts: dict[str, object] = {"to": self.call.status, **self.facts}
+        if self.event is not Event.DENY:  # of a denied call no record is kept, so it has no version
+            facts |= {"from": self.previous, "version": self.call.version}
+        if moved := [_written(entry) for each in self.bookings for entry in each.entries]:
+            facts["ledger"] = moved
         return Entry(
             tag=Tag(f"call:{self.event}"), subject=self.call.id, actor=self.actor, facts=facts
         )
@@ -129,8 +147,9 @@ def move(
     *,
     now: datetime | None = None,
     facts: Mapping[str, object] | None = None,
+    actual: Money | None = None,
 ) -> Change:
-    """Move the call along the table.
+    """Move the call along the table, and its money with it; `actual` is what it is known to cost.
 
     Raises:
         Conflict: If the call's status does not take this event.
@@ -138,20 +157,72 @@ def move(
     transition = TRANSITIONS.get((call.status, event))
     if transition is None:
         raise Conflict(f"the call is {call.status} and takes no {event}")
+    bookings = _booked(call, transition.funds, actual)
     moved = replace(
         call,
         status=transition.target,
         version=call.version + 1,
         ended_at=now if transition.target.ended else call.ended_at,
     )
-    return Change(
-        call=moved,
-        event=event,
-        previous=call.status,
-        funds=transition.funds,
-        actor=actor,
-        facts=facts or {},
+    return booked(
+        Change(
+            call=moved,
+            event=event,
+            previous=call.status,
+            funds=transition.funds,
+            actor=actor,
+            facts=facts or {},
+        ),
+        bookings,
     )
+
+
+def booked(change: Change, bookings: Iterable[Booking]) -> Change:
+    """Add movements of money to a change; the call has its reservations as they are then."""
+    made = tuple(bookings)
+    known = {each.meter_id: each for each in change.call.reservations}
+    known |= {each.reservation.meter_id: each.reservation for each in made}
+    reservations = tuple(known[meter_id] for meter_id in sorted(known))
+    return replace(
+        change,
+        call=replace(change.call, reservations=reservations),
+        bookings=(*change.bookings, *made),
+    )
+
+
+def _booked(call: Call, funds: Funds, actual: Money | None) -> list[Booking]:
+    """Say what becomes of what the call holds. Only `held` reservations move."""
+    held = [each for each in call.reservations if each.state is ledger.State.HELD]
+    match _by_rule(funds, call):
+        case Funds.VOID:
+            return [ledger.void(each) for each in held]
+        case Funds.POST:
+            return [ledger.post(each, _cost(each, actual)) for each in held]
+        case _:
+            return []
+
+
+def _by_rule(funds: Funds, call: Call) -> Funds:
+    if funds is not Funds.BY_RULE:
+        return funds
+    return Funds.VOID if call.terms.on_error is OnError.VOID else Funds.POST
+
+
+def _cost(held: Reservation, actual: Money | None) -> Money:
+    """Count what is known in the meter's currency; uses of a grant, and all else, as reserved."""
+    is_known = actual is not None and actual.currency == held.amount.currency
+    return actual if is_known and actual is not None else held.amount
+
+
+def _written(entry: LedgerEntry) -> list[object]:
+    """Write a movement for the trail, from which every meter can be added up again."""
+    return [
+        entry.kind.value,
+        entry.meter_id,
+        entry.window_start.isoformat(),
+        entry.amount,
+        entry.override,
+    ]
 
 
 def replayed(status: Status | None, event: Event) -> Status:

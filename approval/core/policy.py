@@ -8,11 +8,10 @@ A new kind of rule is one frozen class with `path`, `covers` and `judge`, named 
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 from functools import reduce
-from typing import Self, TypeAlias, TypeVar
+from typing import TypeAlias
 
 from approval.core.call import (
     Factor,
@@ -24,9 +23,12 @@ from approval.core.call import (
     Verdict,
 )
 from approval.core.conditions import Condition, compile_glob, holds
+from approval.core.demand import Count, Demand, Terms
+from approval.core.demand import unite as unite_demands
+from approval.core.meters import Meter, all_draws
+from approval.core.price import Quote, Spend
+from approval.core.rates import Rate, rate_keys
 from approval.core.subject import Subject, facts_of
-
-T = TypeVar("T")
 
 MAX_PLANS = 4096
 """Tools remembered per policy. Agents choose the names they call, so it must have an end."""
@@ -136,12 +138,70 @@ Rule: TypeAlias = DenyIf | Require | RequireApproval
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Charge:
+    """What calls of these tools cost, and the meters they draw on."""
+
+    tools: ToolPattern
+    path: str
+    spend: Spend
+    meters: tuple[Meter, ...] = ()
+
+    def covers(self, tool: str) -> bool:
+        return self.tools.matches(tool)
+
+    def judge(self, quote: Quote) -> Finding | None:
+        """Deny what nobody knows the price of: an unknown amount is never zero."""
+        if quote.reserve is not None:
+            return None
+        why = quote.why
+        code, text = (why.reason, why.text) if why else ("unknown", "Nobody knows the price.")
+        told = f"{text} What a call costs must be known before it runs, so it is denied."
+        return _denial(f"amount:{code}", self.path, told)
+
+    def demand(self, quote: Quote, subject: Subject) -> Demand:
+        """Give what a call takes at this price."""
+        amount = quote.reserve
+        if amount is None:
+            return Demand()
+        spend = self.spend
+        return Demand(
+            amount=amount,
+            per=quote.per,
+            terms=Terms(on_error=spend.on_error, on_overrun=spend.on_overrun, actual=spend.actual),
+            draws=all_draws(self.meters, subject, amount),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """How many calls of these tools are admitted in an interval."""
+
+    tools: ToolPattern
+    rate: Rate
+
+    def covers(self, tool: str) -> bool:
+        return self.tools.matches(tool)
+
+    def demand(self, subject: Subject) -> Demand:
+        """Give the counts that a call raises."""
+        counts = (Count(rate=self.rate, key=key) for key in rate_keys(self.rate, subject))
+        return Demand(counts=tuple(counts))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """What a policy says of a tool before it has seen arguments, and the rules still to ask."""
 
     verdict: Verdict
     rules: tuple[Rule, ...] = ()
+    charges: tuple[Charge, ...] = ()
+    limits: tuple[Limit, ...] = ()
     hidden: bool = False
+
+    @property
+    def is_settled(self) -> bool:
+        """Say whether the arguments change nothing."""
+        return not (self.rules or self.charges or self.limits)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +215,9 @@ class Policy:
     listed: tuple[ToolPattern, ...] = ()
     titles: tuple[tuple[ToolPattern, str], ...] = ()
     rules: tuple[Rule, ...] = ()
+    charges: tuple[Charge, ...] = ()
+    limits: tuple[Limit, ...] = ()
+    meters: Mapping[str, Meter] = field(default_factory=dict)
     names: tuple[Mention, ...] = ()
     notices: tuple[Mention, ...] = ()
     plans: dict[str, Plan] = field(default_factory=dict, init=False, compare=False, repr=False)
@@ -178,18 +241,20 @@ def evaluate(policy: Policy, subject: Subject) -> Verdict:
     path = ""
     try:
         plan = _plan_for(policy, subject.tool)
-        if not plan.rules:
+        if plan.is_settled:
             return plan.verdict
-        facts = facts_of(subject)
+        quotes = [charge.spend.quote(subject.arguments) for charge in plan.charges]
+        facts = facts_of(subject) | _spend_facts(quotes)
         findings: list[Finding] = []
         for rule in plan.rules:
             path = rule.path
             finding = rule.judge(facts)
             if finding is not None:
                 findings.append(finding)
+        verdict = _concluded(plan.verdict, [*findings, *_unpriced(plan, quotes)])
+        return _demanding(verdict, _demands(plan, quotes, subject))
     except Exception as error:  # noqa: BLE001  # whatever fails inside a rule must end in a denial
         return _denied(policy, _rule_error(error, path))
-    return _concluded(plan.verdict, findings) if findings else plan.verdict
 
 
 def combine(first: Verdict, *others: Verdict) -> Verdict:
@@ -202,13 +267,14 @@ def combine(first: Verdict, *others: Verdict) -> Verdict:
         return first
     ordered = sorted(verdicts, key=lambda verdict: _SEVERITY[verdict.outcome], reverse=True)
     outcome = ordered[0].outcome
-    return Verdict(
+    combined = Verdict(
         outcome=outcome,
         reasons=tuple(reason for verdict in ordered for reason in verdict.reasons),
         policy_digest=_combined_digest(verdicts),
         requirement=_united(verdicts) if outcome is Outcome.GATE else None,
         title=next((verdict.title for verdict in verdicts if verdict.title), None),
     )
+    return _demanding(combined, [each.demand for each in verdicts if each.demand is not None])
 
 
 def is_hidden(policy: Policy, tool: str) -> bool:
@@ -249,63 +315,6 @@ def tighten(then: Requirement, now: Verdict) -> Requirement | None:
             return None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequirementDefaults:
-    """The terms of a gate as far as one layer says them; None is left to the layer below.
-
-    The layers are a rule, the policy's defaults, the configuration's `[approvals]`, and what is
-    built into `Requirement`. `approvers` with `quorum` is the short form of `factors`, which carry
-    their own numbers: a quorum means nothing to them.
-    """
-
-    approvers: tuple[str, ...] | None = None
-    factors: tuple[Factor, ...] | None = None
-    quorum: int | None = None
-    timeout: timedelta | None = None
-    run_within: timedelta | None = None
-    distinct: bool | None = None
-    not_owner: bool | None = None
-    run: Run | None = None
-    on_disconnect: OnDisconnect | None = None
-    notify: tuple[str, ...] | None = None
-
-    def over(self, below: Self) -> Self:
-        """Lay this layer over another: what it leaves unsaid is said by the one below."""
-        who = below if self.approvers is None and self.factors is None else self
-        return replace(
-            self,
-            approvers=who.approvers,
-            factors=who.factors,
-            quorum=_said(self.quorum, below.quorum),
-            timeout=_said(self.timeout, below.timeout),
-            run_within=_said(self.run_within, below.run_within),
-            distinct=_said(self.distinct, below.distinct),
-            not_owner=_said(self.not_owner, below.not_owner),
-            run=_said(self.run, below.run),
-            on_disconnect=_said(self.on_disconnect, below.on_disconnect),
-            notify=_said(self.notify, below.notify),
-        )
-
-    def requirement(self) -> Requirement | None:
-        """Fill up with what is built in; None when no layer says who approves."""
-        factors = self.factors or ()
-        if self.approvers:
-            factors = (Factor(approvers=self.approvers, approvals=_or(self.quorum, 1)),)
-        if not factors:
-            return None
-        built_in = Requirement(factors=factors)
-        return Requirement(
-            factors=factors,
-            timeout=_or(self.timeout, built_in.timeout),
-            run_within=_or(self.run_within, built_in.run_within),
-            distinct=_or(self.distinct, built_in.distinct),
-            not_owner=_or(self.not_owner, built_in.not_owner),
-            run=_or(self.run, built_in.run),
-            on_disconnect=_or(self.on_disconnect, built_in.on_disconnect),
-            notify=_or(self.notify, built_in.notify),
-        )
-
-
 def tool_pattern(text: str, path: str) -> ToolPattern:
     """Make a pattern of a tool's name; `*` and `?` in it make it a glob."""
     if text == "*":
@@ -341,11 +350,51 @@ def _plan(policy: Policy, tool: str) -> Plan:
         policy_digest=policy.digest,
         title=next((title for tools, title in policy.titles if tools.matches(tool)), None),
     )
-    return Plan(verdict=verdict, rules=tuple(rule for rule in policy.rules if rule.covers(tool)))
+    return Plan(
+        verdict=verdict,
+        rules=tuple(rule for rule in policy.rules if rule.covers(tool)),
+        charges=tuple(charge for charge in policy.charges if charge.covers(tool)),
+        limits=tuple(limit for limit in policy.limits if limit.covers(tool)),
+    )
 
 
 def _first(patterns: Iterable[ToolPattern], tool: str) -> ToolPattern | None:
     return next((pattern for pattern in patterns if pattern.matches(tool)), None)
+
+
+# --- what a call takes ---
+
+
+def _spend_facts(quotes: list[Quote]) -> dict[str, object]:
+    """Give conditions the price, where there is one to judge by."""
+    known = next((quote.amount for quote in quotes if quote.amount is not None), None)
+    return {} if known is None else {"spend": {"amount": known}}
+
+
+def _unpriced(plan: Plan, quotes: list[Quote]) -> Iterator[Finding]:
+    for charge, quote in zip(plan.charges, quotes, strict=True):
+        if (finding := charge.judge(quote)) is not None:
+            yield finding
+
+
+def _demands(plan: Plan, quotes: list[Quote], subject: Subject) -> Iterator[Demand]:
+    for charge, quote in zip(plan.charges, quotes, strict=True):
+        yield charge.demand(quote, subject)
+    for limit in plan.limits:
+        yield limit.demand(subject)
+
+
+def _demanding(verdict: Verdict, demands: Iterable[Demand]) -> Verdict:
+    """Put in what the call takes, unless it is denied and takes nothing."""
+    demands = tuple(demands)
+    if verdict.outcome is Outcome.DENY or not demands:
+        return verdict
+    demand = unite_demands(demands)
+    if demand is None:
+        text = "Two rules of the policy name different prices for this call. Tell the operator."
+        reason = Reason(code="amount:two_prices", path="", text=text)
+        return replace(verdict, outcome=Outcome.DENY, reasons=(reason,), requirement=None)
+    return replace(verdict, demand=demand)
 
 
 # --- verdicts ---
@@ -353,6 +402,8 @@ def _first(patterns: Iterable[ToolPattern], tool: str) -> ToolPattern | None:
 
 def _concluded(allowed: Verdict, findings: list[Finding]) -> Verdict:
     """Let the strictest findings stand, all of them."""
+    if not findings:
+        return allowed
     outcome = max((finding.outcome for finding in findings), key=lambda each: _SEVERITY[each])
     standing = [finding for finding in findings if finding.outcome is outcome]
     return replace(
@@ -387,6 +438,10 @@ def _combined_digest(verdicts: Iterable[Verdict]) -> str:
     return hashlib.sha256(COMBINED_DOMAIN + digests.encode()).hexdigest()
 
 
+def _denial(code: str, path: str, text: str) -> Finding:
+    return Finding(outcome=Outcome.DENY, reason=Reason(code=code, path=path, text=text))
+
+
 def _denied(policy: Policy, reason: Reason) -> Verdict:
     return Verdict(outcome=Outcome.DENY, reasons=(reason,), policy_digest=policy.digest)
 
@@ -410,11 +465,3 @@ def _rule_error(error: Exception, path: str) -> Reason:
         " operator; do not retry."
     )
     return Reason(code="rule_error", path=path, text=text)
-
-
-def _said(above: T | None, below: T | None) -> T | None:
-    return below if above is None else above
-
-
-def _or(said: T | None, built_in: T) -> T:
-    return built_in if said is None else said

@@ -10,29 +10,29 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from approval.core import identity
-from approval.core.audit import Entry, Tag
+from approval.core import admission, canonical, identity
 from approval.core.call import (
     Answer,
     Attempt,
     Call,
-    CallId,
     Choice,
     Listener,
-    Outcome,
     Run,
     Status,
-    ToolCall,
     Verdict,
     Vote,
 )
+from approval.core.demand import Demand, Holdings
 from approval.core.identity import Directory
-from approval.core.lifecycle import TRANSITIONS, Change, Event, move
+from approval.core.intake import Lease, attempt_facts
+from approval.core.lifecycle import Change, Event, booked, move
+from approval.core.money import Money
 from approval.core.policy import tighten
-from approval.errors import Conflict, Forbidden
+from approval.core.refusals import Refusal
+from approval.errors import Conflict, Forbidden, Unreadable
 
-REDELIVER: Final = timedelta(hours=24)
-"""How long an ended call answers an identical repeat instead of becoming a new call."""
+MAX_ANSWER: Final = 16 * 1024 * 1024
+"""How much of an upstream's answer is read for what it took, in bytes."""
 
 SETTLE_PAUSE: Final = timedelta(seconds=60)
 """A person settles a doubt only this long after the lease: the sender may merely be slow."""
@@ -47,80 +47,6 @@ class Ballot:
     digest: str | None
     via: str
     reason: str = ""
-
-
-# --- intake ---
-
-
-def hold(
-    asked: ToolCall, verdict: Verdict, *, call_id: CallId, owner: str, now: datetime
-) -> Change:
-    """Begin a call that waits for people (T1).
-
-    Raises:
-        ValueError: If the verdict is not a gate.
-    """
-    if verdict.outcome is not Outcome.GATE or verdict.requirement is None:
-        raise ValueError("only a gated call is held")
-    transition = TRANSITIONS[None, Event.HOLD]
-    call = Call(
-        id=call_id,
-        asked=asked,
-        status=transition.target,
-        version=1,
-        requirement=verdict.requirement,
-        reasons=verdict.reasons,
-        policy_digest=verdict.policy_digest,
-        title=verdict.title,
-        created_at=now,
-        decide_before=now + verdict.requirement.timeout,
-        listener_owner=owner,
-    )
-    facts = {
-        "agent": asked.agent,
-        "arguments": asked.arguments_digest,
-        "digest": call.digest,
-        "policy": verdict.policy_digest,
-        "tool": asked.tool,
-        "upstream": asked.upstream,
-    }
-    actor = f"agent:{asked.agent}"
-    return Change(call=call, event=Event.HOLD, funds=transition.funds, actor=actor, facts=facts)
-
-
-def denial(asked: ToolCall, verdict: Verdict, subject: str) -> Entry:
-    """Word a call that policy refuses for the trail (T3): it gets no record of its own."""
-    facts = {
-        "agent": asked.agent,
-        "arguments": asked.arguments_digest,
-        "codes": [reason.code for reason in verdict.reasons],
-        "policy": verdict.policy_digest,
-        "to": TRANSITIONS[None, Event.DENY].target,
-        "tool": asked.tool,
-        "upstream": asked.upstream,
-    }
-    return Entry(tag=Tag.CALL_DENY, subject=subject, actor="policy", facts=facts)
-
-
-def joins(existing: Call, asked: ToolCall, now: datetime) -> bool:
-    """Say whether this repeat belongs to the existing equal call instead of beginning another.
-
-    A live or doubtful call is always joined. An ended one answers the repeat once, if nobody has
-    had its outcome yet, or as often as asked under the agent's own key, for `REDELIVER`.
-    """
-    if not existing.status.ended:
-        return True
-    if existing.ended_at is None or now - existing.ended_at > REDELIVER:
-        return False
-    return existing.delivered_at is None or bool(asked.key)
-
-
-def join(call: Call, *, owner: str) -> Change:
-    """Attach a repeat to the call it equals (T4). An ended call is only read."""
-    if call.status.ended:
-        return Change(call=call)
-    attached = replace(call, listener=Listener.WAITING, listener_owner=owner)
-    return move(attached, Event.JOIN, f"agent:{call.asked.agent}")
 
 
 # --- people ---
@@ -224,8 +150,16 @@ def _vote_facts(vote: Vote) -> dict[str, object]:
     return {"digest": vote.digest, "person": vote.person, "reason": vote.reason, "via": vote.via}
 
 
-def settle(call: Call, *, executed: bool, person: str, evidence: str, now: datetime) -> Change:
-    """Let a person say what became of a call in doubt (T19).
+def settle(
+    call: Call,
+    *,
+    executed: bool,
+    person: str,
+    evidence: str,
+    now: datetime,
+    actual: Money | None = None,
+) -> Change:
+    """Let a person say what became of a call in doubt (T19), and what it took if they know.
 
     Raises:
         Conflict: If the call is not in doubt, or its sender may still be at work.
@@ -237,7 +171,7 @@ def settle(call: Call, *, executed: bool, person: str, evidence: str, now: datet
     event = Event.SETTLE_EXECUTED if executed else Event.SETTLE_FAILED
     actor = f"person:{person}"
     settled = replace(call, ended_by=actor, note=evidence)
-    return move(settled, event, actor, now=now, facts={"evidence": evidence})
+    return move(settled, event, actor, now=now, facts={"evidence": evidence}, actual=actual)
 
 
 # --- the agent, the clock, the policy ---
@@ -313,9 +247,9 @@ def releasable(call: Call) -> bool:
 
 def claim(
     call: Call,
+    holdings: Holdings,
     *,
-    owner: str,
-    lease: timedelta,
+    lease: Lease,
     directory: Directory,
     verdict: Verdict,
     now: datetime,
@@ -323,8 +257,9 @@ def claim(
     """Take the one right to send the call (T13). Commit this before the first byte leaves.
 
     The policy in force and the voters' present standing are looked at once more: an approval that
-    would not be given today does not run today. Neither does a call that nobody has seen as it is:
-    the decisive approval names its digest.
+    would not be given today does not run today. Neither does a call that nobody has seen as it is
+    (the decisive approval names its digest), nor one that a window which began since it was
+    admitted has no room for.
 
     Raises:
         Conflict: If the call is not approved (any more).
@@ -333,21 +268,36 @@ def claim(
         raise Conflict(f"the call is {call.status}; only an approved call is claimed")
     if call.run_before is None or now > call.run_before:
         return expire(call, now=now)
+    why = _no_longer_approved(call, directory, verdict)
+    if why:
+        return invalidate(call, why, now=now)
+    held = {each.meter_id: each for each in call.reservations}
+    moved = admission.rehome(verdict.demand or Demand(), held, holdings, now)
+    if isinstance(moved, Refusal):
+        return invalidate(call, "budget", now=now)
+    attempt = Attempt(number=1, owner=lease.owner, claimed_at=now, lease_until=now + lease.span)
+    claimed = replace(call, attempt=attempt)
+    facts = {"digest": call.digest, **attempt_facts(attempt)}
+    change = move(claimed, Event.CLAIM, f"service:{lease.owner}", facts=facts)
+    return booked(change, moved)
+
+
+def _no_longer_approved(call: Call, directory: Directory, verdict: Verdict) -> str:
+    """Say why the approval would not be given today, or nothing."""
     requirement = tighten(call.requirement, verdict)
     if requirement is None:
-        return invalidate(call, "policy_denies", now=now)
+        return "policy_denies"
+    if verdict.demand is not None and verdict.demand.amount != call.amount:
+        return "price_changed"
     if not identity.satisfied(directory, call, requirement, call.approvals):
-        return invalidate(call, "approval_no_longer_enough", now=now)
+        return "approval_no_longer_enough"
     if not any(identity.same_digest(vote.digest, call.digest) for vote in call.approvals):
-        return invalidate(call, "not_what_was_approved", now=now)
-    attempt = Attempt(number=1, owner=owner, claimed_at=now, lease_until=now + lease)
-    claimed = replace(call, attempt=attempt)
-    facts = {"attempt": 1, "digest": call.digest, "lease_until": attempt.lease_until.isoformat()}
-    return move(claimed, Event.CLAIM, f"service:{owner}", facts=facts)
+        return "not_what_was_approved"
+    return ""
 
 
 def answer(call: Call, found: Answer, *, owner: str, now: datetime) -> Change:
-    """Record what the upstream answered (T14 to T16, T18).
+    """Record what the upstream answered (T14 to T16, T18), and what it says that it took.
 
     A late answer only adds knowledge: it moves a doubt to executed or errored, never to failed, and
     never what a person has settled.
@@ -365,8 +315,23 @@ def answer(call: Call, found: Answer, *, owner: str, now: datetime) -> Change:
         attempt=replace(attempt, outcome=str(event)),
         ended_by=f"upstream:{call.asked.upstream}",
     )
-    change = move(done, event, f"service:{owner}", now=now)
-    return replace(change, answer=found)
+    actual = _took(call, found)
+    change = move(done, event, f"service:{owner}", now=now, actual=actual)
+    overrun = any(each.reservation.overran for each in change.bookings)
+    facts = {"overrun": str(actual)} if overrun else {}
+    return replace(change, answer=found, facts=facts)
+
+
+def _took(call: Call, found: Answer) -> Money | None:
+    """Read what the upstream says it took; what cannot be relied on counts as nothing said."""
+    if call.amount is None or call.terms.actual is None:
+        return None
+    try:
+        body = canonical.read(found.body, limit=MAX_ANSWER)
+    except Unreadable:
+        return None
+    result = body.get("result") if isinstance(body, dict) else None
+    return call.terms.took(result, call.amount.currency)
 
 
 _ANSWERS: Final = {

@@ -22,15 +22,15 @@ class Dialect:
 POLICYLAYER = Dialect(
     name="PolicyLayer",
     top=frozenset({"version", "default", "hide", "tools", "all_tools"}),
-    tool=frozenset({"deny_if", "require"}),
+    tool=frozenset({"deny_if", "require", "rate_limit", "limits"}),
     all_tools=frozenset(),
     globs=False,
 )
 APPROVAL_1 = Dialect(
     name="approval-1",
-    top=POLICYLAYER.top | {"dialect", "defaults"},
-    tool=frozenset({"title", "deny_if", "require", "require_approval"}),
-    all_tools=frozenset({"deny_if", "require", "require_approval"}),
+    top=POLICYLAYER.top | {"dialect", "defaults", "meters", "prices"},
+    tool=POLICYLAYER.tool | {"title", "require_approval", "spend", "on_error"},
+    all_tools=POLICYLAYER.tool | {"require_approval"},
     globs=True,
 )
 ENTRY = frozenset({"conditions", "on_deny"})
@@ -44,10 +44,6 @@ TERMS = frozenset(
 )
 
 NOT_BUILT: Mapping[str, str] = {
-    "spend": "amounts and budgets cannot be counted",
-    "rate_limit": "calls cannot be counted",
-    "limits": "calls cannot be counted",
-    "meters": "budgets cannot be kept",
     "grants": "standing permissions cannot be given",
     "escalation": "nobody else is asked while a call waits",
     "idempotency": "no key is sent to the upstream",
@@ -55,7 +51,6 @@ NOT_BUILT: Mapping[str, str] = {
     "hold": "a call cannot be held in any other way",
     "show": "approvers always see the whole arguments",
     "require_console": "a person may decide wherever the call is shown",
-    "on_error": "there is no money to keep or to give back",
     "when": "there are conditions, but no expressions",
     "reason": "the agent's own words are not shown apart",
 }

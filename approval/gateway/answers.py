@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from approval.core import canonical
 from approval.core.call import Answer, Call, Reason, Status, Verdict
 from approval.core.canonical import JSON, quoted
-from approval.errors import Refused, StoreUnavailable, Unreadable
+from approval.errors import NoRoom, Refused, StoreUnavailable, Unreadable
 from approval.gateway.protocol import (
     HEADER_MISMATCH,
     INVALID_PARAMS,
@@ -97,6 +97,27 @@ def tell_refused(refused: Refused) -> Told:
             "reason": quoted(str(refused), MAX_REASON),
         },
     )
+
+
+def tell_no_room(refused: NoRoom) -> Told:
+    """Say that a limit has no room for a call, and after how long it may have."""
+    wait = refused.retry_after
+    then = (
+        "Repeating it will not help: ask for less, or ask the operator."
+        if wait is None
+        else f"Nobody needs to be asked; you may repeat it in {wait} seconds."
+    )
+    meta: dict[str, JSON] = {
+        "state": str(Status.DENIED),
+        "retryable": refused.retryable,
+        "reason_code": quoted(refused.code),
+        "decided_by": "policy",
+        "reason": quoted(str(refused), MAX_REASON),
+    }
+    if wait is not None:
+        meta["retry_after"] = wait
+    text = f"DENIED, NOT EXECUTED: {quoted(str(refused), MAX_REASON)} {then}"
+    return Told(text=text, meta=meta)
 
 
 def tell_store_unavailable(error: StoreUnavailable) -> Told:

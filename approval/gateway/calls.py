@@ -14,6 +14,7 @@ from approval.errors import (
     AnswerLost,
     Conflict,
     NeverSent,
+    NoRoom,
     NotFound,
     Refused,
     StoreUnavailable,
@@ -29,7 +30,7 @@ from approval.gateway.tools import Listing
 from approval.gateway.upstream import Conversation, Sent
 from approval.gateway.waiting import HELD, Line, Waiting
 from approval.ports import Send
-from approval.service import Service
+from approval.service import Service, Submission
 
 log = logging.getLogger(__name__)
 
@@ -91,12 +92,12 @@ class Calls:
             turn.agent.name, turn.upstream, message.tool, message.arguments
         )
         match verdict.outcome:
-            case Outcome.ALLOW:
+            case Outcome.ALLOW if verdict.demand is None or not verdict.demand.spends:
                 return await self._allow(turn, verdict)
             case Outcome.DENY:
                 return await self._deny(turn, verdict)
-            case Outcome.GATE:
-                return await self._gate(turn, verdict)
+            case Outcome.ALLOW | Outcome.GATE:
+                return await self._submit(turn, verdict)
 
     # --- allowed ---
 
@@ -105,8 +106,12 @@ class Calls:
         call_id = None
         try:
             call_id = await self._service.allow(_asked(turn, arguments), verdict)
+        except NoRoom as error:
+            return _told(turn, answers.tell_no_room(error))
         except StoreUnavailable as error:
-            if self._settings().audit_on_store_down == "refuse":
+            # A count that cannot be raised is a limit that is not kept: that call never goes on.
+            counted = verdict.demand is not None
+            if counted or self._settings().audit_on_store_down == "refuse":
                 return _told(turn, answers.tell_store_unavailable(error))
             log.warning("an allowed call goes on unrecorded", extra={"agent": turn.agent.name})
         sent = Sent(
@@ -152,22 +157,25 @@ class Calls:
             log.exception("a denied call could not be recorded")
         return _told(turn, answers.tell_denied(verdict))
 
-    # --- held ---
+    # --- held, or run for money ---
 
-    async def _gate(self, turn: Turn, verdict: Verdict) -> web.StreamResponse:
+    async def _submit(self, turn: Turn, verdict: Verdict) -> web.StreamResponse:
         try:
             _check_shown(turn)
             arguments = canonical.canonical_arguments(turn.message.arguments)
             submission = await self._service.submit(_asked(turn, arguments), verdict)
         except Unreadable as error:
             return _told(turn, answers.tell_refused(Refused(error.reason, str(error))))
+        except NoRoom as error:
+            return _told(turn, answers.tell_no_room(error))
         except Refused as refused:
             return _told(turn, answers.tell_refused(refused))
         except StoreUnavailable as error:
             return _told(turn, answers.tell_store_unavailable(error))
-        return await self._hold(turn, submission.call, joined=submission.joined)
+        return await self._hold(turn, submission)
 
-    async def _hold(self, turn: Turn, call: Call, *, joined: bool = False) -> web.StreamResponse:
+    async def _hold(self, turn: Turn, submission: Submission) -> web.StreamResponse:
+        call, joined = submission.call, submission.joined
         if call.status not in HELD:
             return await self._hand_over(turn, call, joined=joined)
         message = turn.message
@@ -182,6 +190,7 @@ class Calls:
         lines[line.request_id] = line
         try:
             send = self._bound(turn, line)
+            self._service.carry_out(submission, send)
             await self._waiting.hold(line, call, joined=joined, send=send)
         finally:
             if lines.get(line.request_id) is line:
@@ -236,7 +245,7 @@ class Calls:
             call = await self._find(turn, call_id)
             match turn.message.tool:
                 case tools.WAIT:
-                    return await self._hold(turn, call)
+                    return await self._hold(turn, Submission(call=call, joined=False))
                 case tools.CANCEL:
                     call = await self._cancelled(turn, call)
                     return _told(turn, answers.tell(call))

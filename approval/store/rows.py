@@ -1,6 +1,7 @@
 """Rows to values and back: one mapper per value, and nothing else."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -18,9 +19,15 @@ from approval.core.call import (
     ToolCall,
     Vote,
 )
+from approval.core.demand import Terms
+from approval.core.ledger import LedgerEntry, Reservation, State
+from approval.core.money import Money
+from approval.core.price import Per
+from approval.store.tables import from_microseconds, to_microseconds
 
 _REQUIREMENT = TypeAdapter(Requirement)
 _REASONS = TypeAdapter(tuple[Reason, ...])
+_TERMS = TypeAdapter(Terms)
 
 
 def call_row(call: Call) -> dict[str, Any]:
@@ -51,6 +58,10 @@ def call_row(call: Call) -> dict[str, Any]:
         "listener_owner": call.listener_owner,
         "ended_by": call.ended_by,
         "note": call.note,
+        "amount": call.amount.minor if call.amount else None,
+        "currency": call.amount.currency if call.amount else None,
+        "per": call.per.value if call.per else None,
+        "terms": _TERMS.dump_json(call.terms).decode() if call.amount else None,
     }
 
 
@@ -67,8 +78,13 @@ def _timer(call: Call) -> object:
             return None
 
 
-def to_call(row: RowMapping, votes: Sequence[RowMapping], attempt: RowMapping | None) -> Call:
-    """Rebuild the call from its row, its arguments, its votes and its latest attempt."""
+def to_call(
+    row: RowMapping,
+    votes: Sequence[RowMapping],
+    attempt: RowMapping | None,
+    reservations: tuple[Reservation, ...] = (),
+) -> Call:
+    """Rebuild the call from its row, its arguments, its votes, its latest attempt and its money."""
     asked = ToolCall(
         agent=row["agent"],
         upstream=row["upstream"],
@@ -98,6 +114,10 @@ def to_call(row: RowMapping, votes: Sequence[RowMapping], attempt: RowMapping | 
         note=row["note"],
         votes=tuple(to_vote(vote) for vote in votes),
         attempt=to_attempt(attempt) if attempt is not None else None,
+        amount=Money(row["amount"], row["currency"]) if row["currency"] else None,
+        per=Per(row["per"]) if row["per"] else None,
+        terms=_TERMS.validate_json(row["terms"]) if row["terms"] else Terms(),
+        reservations=reservations,
     )
 
 
@@ -143,3 +163,41 @@ def to_attempt(row: RowMapping) -> Attempt:
         lease_until=row["lease_until"],
         outcome=row["outcome"],
     )
+
+
+def reservation_row(call_id: CallId, reservation: Reservation) -> dict[str, Any]:
+    return {
+        "call_id": call_id,
+        "meter_id": reservation.meter_id,
+        "window_start": to_microseconds(reservation.window_start),
+        "at": reservation.at,
+        "amount": reservation.amount.minor,
+        "currency": reservation.amount.currency,
+        "override": reservation.override,
+        "state": reservation.state.value,
+        "posted": reservation.posted,
+    }
+
+
+def to_reservation(row: RowMapping) -> Reservation:
+    return Reservation(
+        meter_id=row["meter_id"],
+        window_start=from_microseconds(row["window_start"]),
+        at=row["at"],
+        amount=Money(row["amount"], row["currency"]),
+        override=row["override"],
+        state=State(row["state"]),
+        posted=row["posted"],
+    )
+
+
+def entry_row(call_id: CallId, entry: LedgerEntry, now: datetime) -> dict[str, Any]:
+    return {
+        "call_id": call_id,
+        "meter_id": entry.meter_id,
+        "window_start": to_microseconds(entry.window_start),
+        "kind": entry.kind.value,
+        "amount": entry.amount,
+        "override": entry.override,
+        "at": now,
+    }

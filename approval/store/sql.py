@@ -24,13 +24,16 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
+from approval.core.admission import Counted
 from approval.core.audit import Entry, Written
 from approval.core.call import Answer, Attempt, Call, CallId, CallPage, Listener, Status, ToolCall
+from approval.core.demand import Count, Demand
+from approval.core.intake import REDELIVER
+from approval.core.ledger import Reservation
 from approval.core.lifecycle import Change, Event
-from approval.core.steps import REDELIVER
 from approval.errors import Conflict, NotFound, Refused
-from approval.ports import Admission, Credential, Step
-from approval.store import rows
+from approval.ports import Admission, Claim, Counting, Credential, Demands, Step
+from approval.store import ledger, rows
 from approval.store.tables import (
     LIVE,
     attempts,
@@ -101,11 +104,25 @@ def _whole(connection: Connection, row: RowMapping) -> Call:
     key = {"id": row["id"]}
     given = connection.execute(_VOTES, key).mappings().all()
     attempt = connection.execute(_ATTEMPT, key).mappings().one_or_none()
-    return rows.to_call(row, given, attempt)
+    return rows.to_call(row, given, attempt, _held(connection, row))
 
 
-def admit(work: Work, asked: ToolCall, step: Admission) -> Change:
-    """Find the latest equal call, run the step, write what it says."""
+def _held(connection: Connection, row: RowMapping) -> tuple[Reservation, ...]:
+    """Read what the call has taken from meters; one that spends nothing has nothing to read."""
+    return ledger.held_by(connection, row["id"]) if row["currency"] is not None else ()
+
+
+def count(work: Work, counts: tuple[Count, ...], step: Counting) -> Counted:
+    """Raise the counts of a call that is merely counted, and leave its entry."""
+    demand = Demand(counts=counts)
+    counted = step(ledger.holdings(work.connection, demand, work.now), work.now)
+    ledger.take(work.connection, counted.taken, work.now)
+    work.entries.append(counted.entry)
+    return counted
+
+
+def admit(work: Work, asked: ToolCall, demand: Demand | None, step: Admission) -> Change:
+    """Find the latest equal call, run the step on what its demand meets, write what it says."""
     identity = {
         "agent": asked.agent,
         "upstream": asked.upstream,
@@ -119,11 +136,28 @@ def admit(work: Work, asked: ToolCall, step: Admission) -> Change:
         or work.connection.execute(_EQUAL_LATEST, identity).mappings().one_or_none()
     )
     existing = _whole(work.connection, row) if row is not None else None
-    change = step(existing, work.now)
-    if change.event is Event.HOLD:
-        _insert(work, change)
-    elif change.event is not None:
-        _save(work, existing, change)
+    held = ledger.holdings(work.connection, demand, work.now)
+    change = step(existing, held, work.now)
+    match change.event:
+        case Event.HOLD | Event.ALLOW:
+            _insert(work, change, demand)
+        case Event.DENY:
+            work.entries.append(change.entry())  # nothing is kept of it but this
+        case None:
+            pass
+        case _:
+            _save(work, existing, change)
+    return change
+
+
+def claim(work: Work, call_id: CallId, demands: Demands, step: Claim) -> Change:
+    """Read the call under the lock, and what its demand meets now; run the step, write."""
+    before = get(work.connection, call_id)
+    demand = demands(before)
+    held = ledger.holdings(work.connection, demand, work.now, call_id=call_id)
+    change = step(before, held, work.now)
+    if change.event is not None:
+        _save(work, before, change, demand)
     return change
 
 
@@ -171,17 +205,27 @@ _SAVE_ATTEMPT = update(attempts).where(
 _SAVE_ANSWER = update(call_bodies).where(call_bodies.c.call_id == bindparam("b_id"))
 
 
-def _insert(work: Work, change: Change) -> None:
+def _insert(work: Work, change: Change, demand: Demand | None) -> None:
     call = change.call
     try:
         work.connection.execute(_INSERT, rows.call_row(call))
     except IntegrityError as twice:
         raise Conflict("an equal call was admitted at the same moment") from twice
     work.connection.execute(_INSERT_BODY, {"call_id": call.id, "arguments": call.asked.arguments})
+    if call.attempt is not None:
+        work.connection.execute(_INSERT_ATTEMPT, rows.attempt_row(call.id, call.attempt))
+    _book(work, change, demand)
     _tell(work, change)
 
 
-def _save(work: Work, before: Call | None, change: Change) -> None:
+def _book(work: Work, change: Change, demand: Demand | None) -> None:
+    """Move the money of a change, and raise its counts, in the order of locks."""
+    limits = {draw.meter_id: draw for draw in demand.draws} if demand is not None else {}
+    ledger.take(work.connection, change.taken, work.now)
+    ledger.book(work.connection, change.call.id, change.bookings, limits, work.now)
+
+
+def _save(work: Work, before: Call | None, change: Change, demand: Demand | None = None) -> None:
     """Write the call as it is now, guarded by the version it was read at."""
     call, connection = change.call, work.connection
     if before is None:
@@ -197,6 +241,7 @@ def _save(work: Work, before: Call | None, change: Change) -> None:
         _save_attempt(connection, call.id, before.attempt, call.attempt)
     if change.answer is not None:
         _save_answer(connection, call.id, change.answer)
+    _book(work, change, demand)
     _tell(work, change)
 
 

@@ -7,11 +7,13 @@ from functools import partial
 from pathlib import Path
 from typing import Self
 
+from approval.core.admission import Counted
 from approval.core.audit import Entry, Tag, Written
 from approval.core.call import Answer, Call, CallId, CallPage, Listener, Status, ToolCall
+from approval.core.demand import Count, Demand
 from approval.core.lifecycle import Change
 from approval.errors import Misconfigured
-from approval.ports import Admission, Credential, Step, TrailReport
+from approval.ports import Admission, Claim, Counting, Credential, Demands, Step, TrailReport
 from approval.store import sql, trail
 from approval.store.sqlite import SqliteEngine
 
@@ -64,8 +66,16 @@ class SqlStore:
     def journal_later(self, entry: Entry) -> None:
         self._engine.journal_later(entry)
 
-    async def admit(self, asked: ToolCall, step: Admission) -> Change:
-        return await self._engine.write(partial(sql.admit, asked=asked, step=step))
+    async def admit(self, asked: ToolCall, demand: Demand | None, step: Admission) -> Change:
+        unit = partial(sql.admit, asked=asked, demand=demand, step=step)
+        return await self._engine.write(unit)
+
+    async def claim(self, call_id: CallId, demands: Demands, step: Claim) -> Change:
+        unit = partial(sql.claim, call_id=call_id, demands=demands, step=step)
+        return await self._engine.write(unit)
+
+    async def count(self, counts: tuple[Count, ...], step: Counting) -> Counted:
+        return await self._engine.write(partial(sql.count, counts=counts, step=step))
 
     async def advance(self, call_id: CallId, step: Step) -> Change:
         return await self._engine.write(partial(sql.advance, call_id=call_id, step=step))

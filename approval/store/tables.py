@@ -9,6 +9,7 @@ from typing import Final
 
 from sqlalchemy import (
     BigInteger,
+    CheckConstraint,
     Column,
     Dialect,
     ForeignKey,
@@ -23,7 +24,7 @@ from sqlalchemy import (
 )
 from typing_extensions import override
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 """The number of the newest migration this code knows. A writer refuses a higher one."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -85,6 +86,11 @@ calls = Table(
     Column("listener_owner", Text, nullable=False),
     Column("ended_by", Text, nullable=False),
     Column("note", Text, nullable=False),
+    # Minor units of the currency; both are null for a call that spends nothing.
+    Column("amount", BigInteger),
+    Column("currency", Text),
+    Column("per", Text),
+    Column("terms", Text),
     Index(
         "call_live_once",
         "agent",
@@ -152,6 +158,83 @@ attempts = Table(
         sqlite_where=text("outcome IS NULL"),
         postgresql_where=text("outcome IS NULL"),
     ),
+)
+
+meters = Table(
+    "meter",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("origin", Text, nullable=False),
+    Column("currency", Text, nullable=False),
+    # Whose sums these are: JSON pairs of a scope and its value.
+    Column("key", Text, nullable=False),
+)
+
+meter_windows = Table(
+    "meter_window",
+    metadata,
+    Column("meter_id", Text, ForeignKey("meter.id"), primary_key=True),
+    Column("window_start", BigInteger, primary_key=True),
+    Column("held", BigInteger, nullable=False),
+    Column("posted", BigInteger, nullable=False),
+    Column("overridden", BigInteger, nullable=False),
+    CheckConstraint("held >= 0 AND posted >= 0 AND overridden >= 0", name="sums_are_not_negative"),
+)
+
+reservations = Table(
+    "reservation",
+    metadata,
+    Column("call_id", Text, ForeignKey("call.id"), primary_key=True),
+    Column("meter_id", Text, ForeignKey("meter.id"), primary_key=True),
+    Column("window_start", BigInteger, nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("override", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("posted", BigInteger, nullable=False),
+    Index(
+        "reservation_counted",
+        "meter_id",
+        "at",
+        sqlite_where=text("state <> 'void'"),
+        postgresql_where=text("state <> 'void'"),
+    ),
+)
+
+ledger_entries = Table(
+    "ledger_entry",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("call_id", Text, nullable=False),
+    Column("meter_id", Text, nullable=False),
+    Column("window_start", BigInteger, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    Column("override", BigInteger, nullable=False),
+    Column("at", Instant, nullable=False),
+    Index("ledger_entry_meter", "meter_id", "at"),
+)
+
+rate_counts = Table(
+    "rate_count",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("family", Text, nullable=False),
+    Column("n", BigInteger, nullable=False),
+    # Since when a calendar counter counts; a ring needs no start.
+    Column("start_at", Instant),
+    Column("used_at", Instant, nullable=False),
+    Index("rate_count_family", "family", "used_at"),
+)
+
+rate_slots = Table(
+    "rate_slot",
+    metadata,
+    Column("count_id", Text, ForeignKey("rate_count.id"), primary_key=True),
+    Column("slot", Integer, primary_key=True),
+    Column("at", Instant, nullable=False),
 )
 
 notices = Table(

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from typing_extensions import override
 
-from approval.core import steps
+from approval.core import intake, steps
 from approval.core.audit import Entry
 from approval.core.call import (
     Answer,
@@ -31,12 +31,21 @@ from approval.core.call import (
     ToolCall,
     new_call_id,
 )
+from approval.core.demand import Holdings
 from approval.core.identity import Directory
+from approval.core.intake import Lease
 from approval.core.lifecycle import TRANSITIONS, Change, Event
 from approval.core.steps import Ballot
 from approval.errors import Conflict, Forbidden, Refused
 from approval.ports import Admission, Step
-from tests.factories import Clock, make_asked, make_directory, make_requirement, make_verdict
+from tests.factories import (
+    NOTHING,
+    Clock,
+    make_asked,
+    make_directory,
+    make_requirement,
+    make_verdict,
+)
 
 BOTH = make_requirement(factors=(Factor(approvers=("finance",), approvals=2),))
 NOT_OWNER = make_requirement(factors=(Factor(approvers=("everybody",)),))
@@ -128,14 +137,15 @@ class LifeMachine(RuleBasedStateMachine):
     def admission(self, asked: ToolCall, process: str) -> Admission:
         verdict = self.verdict
 
-        def admit(existing: Call | None, now: datetime) -> Change:
-            if existing is not None and steps.joins(existing, asked, now):
-                return steps.join(existing, owner=process)
+        def admit(existing: Call | None, holdings: Holdings, now: datetime) -> Change:
+            if existing is not None and intake.joins(existing, asked, now):
+                return intake.join(existing, owner=process)
             self.number += 1
             # While the clock stands still, ids do not tell which call is the latest.
             chance = self.number if self.number % 2 else 2**79 - self.number
             call_id = new_call_id(now, chance.to_bytes(10))
-            return steps.hold(asked, verdict, call_id=call_id, owner=process, now=now)
+            lease = Lease(owner=process, span=LEASE)
+            return intake.begin(asked, verdict, holdings, call_id=call_id, lease=lease, now=now)
 
         return admit
 
@@ -251,8 +261,8 @@ class LifeMachine(RuleBasedStateMachine):
                 self.pick(data, Status.APPROVED),
                 lambda call, now: steps.claim(
                     call,
-                    owner=process,
-                    lease=LEASE,
+                    NOTHING,
+                    lease=Lease(owner=process, span=LEASE),
                     directory=directory,
                     verdict=verdict,
                     now=now,

@@ -18,9 +18,11 @@ from approval.core.identity import Directory
 from approval.core.lifecycle import Change
 from approval.core.steps import Ballot
 from tests.factories import (
+    NOTHING,
     NOW,
     make_call,
     make_directory,
+    make_lease,
     make_requirement,
     make_verdict,
 )
@@ -94,8 +96,8 @@ def claim(
 ) -> Change:
     return steps.claim(
         call,
-        owner="me",
-        lease=timedelta(seconds=75),
+        NOTHING,
+        lease=make_lease(),
         directory=directory or make_directory(),
         verdict=verdict,
         now=now,

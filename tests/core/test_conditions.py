@@ -296,7 +296,7 @@ def test_arguments_that_are_a_list_are_entered_by_pointers_alone(path: str) -> N
         ("agent.token", "there is agent.groups, agent.name, agent.owner"),
         ("agent.name.first", "there is no 'agent.name.first'"),
         ("tool.title", "there is tool.name"),
-        ("spend.amount", "not built yet"),
+        ("spend.price", "there is spend.amount"),
         ("grant.uses", "not built yet"),
         ("call.repeats", "not built yet"),
         ("time.hour", "not built yet"),

@@ -9,8 +9,9 @@ import pytest
 
 from approval.core.call import Factor, Outcome, Requirement, Verdict
 from approval.core.dialects import load_text, read_policy
-from approval.core.policy import Mention, Policy, RequirementDefaults, evaluate
+from approval.core.policy import Mention, Policy, evaluate
 from approval.core.subject import Subject
+from approval.core.terms import RequirementDefaults
 from approval.errors import Misconfigured
 
 NOBODY = RequirementDefaults()
@@ -24,6 +25,7 @@ PROMOTED = (
     '{"dialect":"approval-1","version":"1","default":"deny","tools":'
     '{"create_incoming_phone_number":{"require_approval":[{}]}}}'
 )
+FIXED = {"amount": {"fixed": "1.15 USD"}}
 SPENDING = """
 dialect = "approval-1"
 version = "1"
@@ -120,17 +122,11 @@ def test_the_promoted_form_of_the_seeds_document_gates() -> None:
     assert judge(load(PROMOTED), "send_message").outcome is Outcome.DENY
 
 
-def test_a_document_that_spends_is_refused_and_says_so() -> None:
+def test_a_document_that_spends_says_what_is_wrong_with_its_money() -> None:
     with pytest.raises(Misconfigured) as failure:
         load(SPENDING)
     told = [problem.split(": ")[1] for problem in failure.value.problems]
-    assert told[:3] == [
-        "/meters",
-        "/tools/create_incoming_phone_number/spend",
-        "/tools/transfer/spend",
-    ]
-    assert "spend is not built yet" in failure.value.problems[1]
-    assert "'spend' is not built yet" in failure.value.problems[3]
+    assert told == ["/tools/transfer/spend/amount", "/tools/transfer/spend/amount"]
 
 
 def test_a_document_of_our_own_means_what_it_says() -> None:
@@ -239,9 +235,9 @@ def test_a_file_that_cannot_be_read_is_refused(text: bytes, suffix: str, told: s
         (theirs(tools=[]), "p: /tools: this is a list; write an object"),
         (theirs(tools={"x": None}), "p: /tools/x: this is nothing; write an object"),
         (theirs(tools={"x": {"rules": []}}), "Intercept file"),
-        (theirs(tools={"x": {"limits": []}}), "limits is not built yet"),
-        (theirs(tools={"x": {"rate_limit": {"max": 1}}}), "rate_limit is not built yet"),
-        (theirs(all_tools={"limits": []}), "p: /all_tools/limits: limits is not built yet"),
+        (theirs(tools={"x": {"limits": [{}]}}), "p: /tools/x/limits/0"),
+        (theirs(tools={"x": {"rate_limit": {"max": 1}}}), "p: /tools/x/rate_limit/window"),
+        (theirs(all_tools={"limits": []}), "p: /all_tools/limits: limits has no place"),
         (theirs(all_tools={"deny_if": []}), "all_tools of dialect PolicyLayer; it takes no keys"),
         (theirs(all_tools=[]), "p: /all_tools: this is a list"),
         (theirs(tools={"x": {"title": "y"}}), "p: /tools/x/title: title has no place"),
@@ -256,8 +252,9 @@ def test_a_file_that_cannot_be_read_is_refused(text: bytes, suffix: str, told: s
         (theirs(tools={"a/b": {"zzz": 1}}), "p: /tools/a~1b/zzz: there is no key zzz"),
         (ours(tools={"*": {"title": "y"}}), "p: /tools/*/title: title has no place"),
         (ours(tools={"x": {"title": ""}}), "p: /tools/x/title: this is blank"),
-        (ours(tools={"x": {"spend": {}}}), "spend is not built yet"),
-        (ours(meters={}), "meters is not built yet"),
+        (ours(tools={"x": {"spend": {}}}), "p: /tools/x/spend/amount: "),
+        (ours(tools={"x": {"on_error": "void"}}), "without spend there is no money"),
+        (ours(tools={"x": {"spend": FIXED | {"meters": ["a"]}}}), 'there is no meter "a"'),
         (ours(grants=[]), "grants is not built yet"),
         (ours(dedupe={}), "dedupe is not built yet"),
         (ours(defaults={"deny_if": []}), "deny_if has no place in the defaults"),
@@ -357,17 +354,17 @@ def test_every_problem_is_told_at_once() -> None:
             "default": "perhaps",
             "hide": 5,
             "tools": {"x": {"deny_iff": [], "require_approval": [{"timeout": 1, "quorum": 0}]}},
-            "spend": {},
+            "grants": {},
         }
     )
     assert [problem.split(": ")[1] for problem in found] == [
-        "/spend",
+        "/grants",
         "/version",
         "/tools/x/deny_iff",
-        "/tools/x/require_approval/0/quorum",
-        "/tools/x/require_approval/0/timeout",
         "/default",
         "/hide",
+        "/tools/x/require_approval/0/quorum",
+        "/tools/x/require_approval/0/timeout",
     ]
 
 

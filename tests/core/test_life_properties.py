@@ -9,8 +9,9 @@ from typing_extensions import override
 
 from approval.core.audit import Entry
 from approval.core.call import Call, CallId, Listener, Status, ToolCall
+from approval.core.demand import Holdings
+from approval.core.intake import REDELIVER
 from approval.core.lifecycle import Change
-from approval.core.steps import REDELIVER
 from approval.errors import Refused
 from approval.ports import Admission, Step
 from tests.core.life_machine import LifeMachine, replayed
@@ -37,7 +38,7 @@ class Dictionary:
         equal = [c for c in mine if c.asked == asked]
         live = [c for c in equal if not c.status.ended]
         latest = next(reversed(live or equal), None)
-        return self.keep(step(latest, self.now()))
+        return self.keep(step(latest, Holdings(), self.now()))
 
     def advance(self, call_id: CallId, step: Step, process: str) -> Change:
         return self.keep(step(self.calls[call_id], self.now()))

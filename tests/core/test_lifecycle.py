@@ -22,6 +22,7 @@ from tests.factories import NOW, make_call
 # The design's own words, typed a second time: a slip in the code must not move the test with it.
 STORY = """
 new        hold            pending      reserve
+new        allow           executing    reserve
 new        deny            denied       none
 pending    join            pending      keep
 pending    tighten         pending      keep
@@ -115,7 +116,9 @@ def test_only_a_claim_leads_to_executing_and_only_a_loss_to_doubt() -> None:
         }
         for status in (Status.EXECUTING, Status.IN_DOUBT)
     }
-    assert into == {Status.EXECUTING: {Event.CLAIM}, Status.IN_DOUBT: {Event.LOSE}}
+    # What a policy allows at a price is claimed as it begins.
+    claims = {Event.ALLOW, Event.CLAIM}
+    assert into == {Status.EXECUTING: claims, Status.IN_DOUBT: {Event.LOSE}}
 
 
 def test_every_end_says_what_becomes_of_the_money() -> None:
@@ -124,7 +127,13 @@ def test_every_end_says_what_becomes_of_the_money() -> None:
             assert to.funds in {Funds.POST, Funds.VOID, Funds.BY_RULE}
 
 
-@pytest.mark.parametrize("event", Event)
+def test_of_a_denied_call_no_version_is_told_for_no_record_of_it_is_kept() -> None:
+    denied = make_call(status=Status.DENIED)
+    change = Change(call=denied, event=Event.DENY, actor="policy", facts={"codes": ["limit"]})
+    assert change.entry().facts == {"to": "denied", "codes": ["limit"]}
+
+
+@pytest.mark.parametrize("event", [event for event in Event if event is not Event.DENY])
 def test_every_event_has_its_word_in_the_trail(event: Event) -> None:
     change = Change(
         call=make_call(version=3),
@@ -155,6 +164,7 @@ def test_the_diagram_is_drawn_from_the_table() -> None:
     assert diagram().splitlines() == [
         "stateDiagram-v2",
         "    [*] --> pending: hold",
+        "    [*] --> executing: allow",
         "    [*] --> denied: deny",
         "    pending --> approved: approve",
         "    pending --> rejected: reject",

@@ -20,12 +20,12 @@ from approval.core.policy import (
     DenyIf,
     Finding,
     Policy,
-    RequirementDefaults,
     evaluate,
     is_hidden,
     tool_pattern,
 )
 from approval.core.subject import Subject
+from approval.core.terms import RequirementDefaults
 
 FINANCE = Factor(approvers=("finance",))
 CFO = Factor(approvers=("cfo",))

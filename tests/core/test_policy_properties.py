@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from approval.core.call import OnDisconnect, Outcome, Requirement, Run, Verdict
 from approval.core.canonical import Number
 from approval.core.dialects import read_policy
-from approval.core.policy import Policy, RequirementDefaults, evaluate
+from approval.core.policy import Policy, evaluate
 from approval.core.subject import Subject
+from approval.core.terms import RequirementDefaults
 
 Document = dict[str, Any]
 """Raw JSON, as a person would write it."""

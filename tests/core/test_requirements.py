@@ -15,13 +15,8 @@ from approval.core.call import (
     Run,
     Verdict,
 )
-from approval.core.policy import (
-    RequirementDefaults,
-    combine,
-    tighten,
-    tool_pattern,
-    unite,
-)
+from approval.core.policy import combine, tighten, tool_pattern, unite
+from approval.core.terms import RequirementDefaults
 from tests.core.test_policy import CFO, FINANCE
 
 # --- several policies ---

@@ -5,15 +5,11 @@ from datetime import timedelta
 
 import pytest
 
-from approval.core import steps
-from approval.core.audit import Entry, Tag
+from approval.core import intake
 from approval.core.call import (
-    CallId,
     Choice,
     Factor,
     Listener,
-    Outcome,
-    Reason,
     Status,
     Verdict,
 )
@@ -47,62 +43,13 @@ from tests.factories import (
     make_verdict,
 )
 
-# --- intake ---
-
-
-def test_a_gated_call_is_held_with_everything_its_verdict_said() -> None:
-    asked = make_asked(key="k")
-    change = steps.hold(asked, GATE, call_id=CallId("apr_1"), owner="me", now=NOW)
-    call = make_call(id="apr_1", asked=asked, listener_owner="me")
-    assert change == Change(
-        call=call,
-        event=Event.HOLD,
-        funds=Funds.RESERVE,
-        actor="agent:ops-agent",
-        facts={
-            "agent": "ops-agent",
-            "arguments": asked.arguments_digest,
-            "digest": call.digest,
-            "policy": "p" * 64,
-            "tool": "create_incoming_phone_number",
-            "upstream": "shop",
-        },
-    )
-
-
-@pytest.mark.parametrize("verdict", [ALLOW, DENY, replace(GATE, requirement=None)])
-def test_nothing_but_a_gate_with_a_requirement_is_held(verdict: Verdict) -> None:
-    with pytest.raises(ValueError, match="only a gated call"):
-        steps.hold(make_asked(), verdict, call_id=CallId("apr_1"), owner="me", now=NOW)
-
-
-def test_a_denial_is_a_line_in_the_trail_with_digests_and_codes_alone() -> None:
-    verdict = make_verdict(
-        Outcome.DENY, reasons=(Reason(code="deny_if:true", path="/x", text="secret-text"),)
-    )
-    assert steps.denial(make_asked(), verdict, "apr_1") == Entry(
-        tag=Tag.CALL_DENY,
-        subject="apr_1",
-        actor="policy",
-        facts={
-            "agent": "ops-agent",
-            "arguments": make_asked().arguments_digest,
-            "codes": ["deny_if:true"],
-            "policy": "p" * 64,
-            "to": "denied",
-            "tool": "create_incoming_phone_number",
-            "upstream": "shop",
-        },
-    )
-
-
 # --- joining ---
 
 
 @pytest.mark.parametrize("status", [s for s in Status if not s.ended])
 def test_a_call_that_has_not_ended_is_joined_however_old_it_is(status: Status) -> None:
     call = make_call(status=status, delivered_at=NOW)
-    assert steps.joins(call, make_asked(), NOW + timedelta(days=400))
+    assert intake.joins(call, make_asked(), NOW + timedelta(days=400))
 
 
 @pytest.mark.parametrize("status", ENDS)
@@ -125,18 +72,18 @@ def test_an_ended_call_answers_once_or_under_its_key_for_a_day(
     asked = make_asked(key=key)
     delivered_at = NOW if delivered else None
     call = make_call(status=status, asked=asked, ended_at=NOW, delivered_at=delivered_at)
-    assert steps.joins(call, asked, NOW + age) is joined
+    assert intake.joins(call, asked, NOW + age) is joined
 
 
 def test_an_ended_call_without_a_time_answers_nobody() -> None:
-    assert not steps.joins(make_call(status=Status.EXECUTED), make_asked(), NOW)
+    assert not intake.joins(make_call(status=Status.EXECUTED), make_asked(), NOW)
 
 
 @pytest.mark.parametrize("status", [s for s in Status if not s.ended])
 def test_whoever_joins_takes_over_the_line(status: Status) -> None:
     call = make_call(status=status, listener=Listener.GONE, listener_owner="other")
     joined = replace(call, listener=Listener.WAITING, listener_owner="me", version=2)
-    assert steps.join(call, owner="me") == Change(
+    assert intake.join(call, owner="me") == Change(
         call=joined,
         event=Event.JOIN,
         previous=status,
@@ -148,7 +95,7 @@ def test_whoever_joins_takes_over_the_line(status: Status) -> None:
 @pytest.mark.parametrize("status", ENDS)
 def test_joining_an_ended_call_only_reads_it(status: Status) -> None:
     call = make_call(status=status, ended_at=NOW)
-    assert steps.join(call, owner="me") == Change(call=call)
+    assert intake.join(call, owner="me") == Change(call=call)
 
 
 # --- people decide ---

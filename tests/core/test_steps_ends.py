@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from approval.core import steps
+from approval.core import intake, steps
 from approval.core.call import (
     Answer,
     Attempt,
@@ -436,4 +436,4 @@ def test_every_end_has_its_time_or_its_answer_could_not_be_collected(
     ended = end().call
     assert ended.status.ended
     assert ended.ended_at is not None
-    assert steps.joins(ended, ended.asked, ended.ended_at)
+    assert intake.joins(ended, ended.asked, ended.ended_at)

@@ -6,7 +6,8 @@ import pytest
 
 from approval.core.call import Factor, OnDisconnect, Outcome, Requirement, Run
 from approval.core.dialects import read_defaults
-from approval.core.policy import Mention, RequirementDefaults
+from approval.core.policy import Mention
+from approval.core.terms import RequirementDefaults
 from approval.errors import Misconfigured
 from tests.core.test_dialects import FINANCE, NOBODY, demanded, gated, judge, ours, problems, read
 

@@ -46,8 +46,11 @@ def test_no_key_is_both_known_and_refused() -> None:
     ("key", "told"),
     [
         ("deny_iff", "there is no key deny_iff in a tool; did you mean deny_if?"),
-        ("zzz", "there is no key zzz in a tool; it takes deny_if, require"),
-        ("title", "title has no place in a tool; it takes deny_if, require (more with"),
+        ("zzz", "there is no key zzz in a tool; it takes deny_if, limits, rate_limit, require"),
+        (
+            "title",
+            "title has no place in a tool; it takes deny_if, limits, rate_limit, re",
+        ),
         ("a\nb", "there is no key a\\nb in a tool"),
     ],
 )

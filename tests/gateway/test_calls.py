@@ -10,7 +10,7 @@ from aiohttp import web
 from approval.core.call import Choice, Listener, Status
 from approval.core.steps import Ballot
 from approval.gateway.settings import UpstreamSettings
-from approval.service import Settings as ServiceSettings
+from approval.sending import Settings as ServiceSettings
 from tests.factories import make_rulebook, make_service
 from tests.fakes.http_upstream import closed_port
 from tests.gateway.scripted import Scripted, answer, nothing_special, scripted, text

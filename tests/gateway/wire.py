@@ -22,8 +22,8 @@ from approval.core.steps import Ballot
 from approval.gateway.http import Gateway
 from approval.gateway.settings import GatewaySettings, UpstreamSettings
 from approval.gateway.sse import Event, Reader
+from approval.sending import Settings as ServiceSettings
 from approval.service import Service
-from approval.service import Settings as ServiceSettings
 from tests.factories import AGENT_TOKEN, Clock, make_rulebook, make_service
 
 LEGACY = "2025-11-25"

@@ -10,7 +10,7 @@ import pytest
 
 from approval.core.call import Status
 from approval.gateway.settings import UpstreamSettings
-from approval.service import Settings as ServiceSettings
+from approval.sending import Settings as ServiceSettings
 from tests.fakes.http_upstream import Misbehaviour, closed_port, http_upstream
 from tests.fakes.launch import effects, noisy_command
 from tests.gateway.wire import ERAS, LEGACY, MODERN, RawAgent, Wire, command, serve, settings

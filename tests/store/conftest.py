@@ -8,15 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from approval.core import steps
+from approval.core import intake, steps
 from approval.core.audit import Entry, Tag
 from approval.core.call import Call, CallId, Choice, ToolCall, new_call_id
+from approval.core.demand import Holdings
 from approval.core.lifecycle import Change
 from approval.core.steps import Ballot
 from approval.ports import Store
 from approval.store.sqlite import SqliteEngine
 from approval.store.store import SqlStore
-from tests.factories import Clock, make_asked, make_directory, make_verdict
+from tests.factories import Clock, make_asked, make_directory, make_lease, make_verdict
 
 URL = "sqlite:///approval.db"
 
@@ -78,13 +79,15 @@ async def hold(store: SqlStore, asked: ToolCall | None = None, number: int = 1) 
     """Hold a call in the store, or join the equal one, as the service does."""
     wanted = asked or make_asked()
 
-    def admit(existing: Call | None, now: datetime) -> Change:
-        if existing is not None and steps.joins(existing, wanted, now):
-            return steps.join(existing, owner="me")
+    def admit(existing: Call | None, holdings: Holdings, now: datetime) -> Change:
+        if existing is not None and intake.joins(existing, wanted, now):
+            return intake.join(existing, owner="me")
         call_id = new_call_id(now, number.to_bytes(10))
-        return steps.hold(wanted, make_verdict(), call_id=call_id, owner="me", now=now)
+        return intake.begin(
+            wanted, make_verdict(), holdings, call_id=call_id, lease=make_lease(), now=now
+        )
 
-    return (await store.admit(wanted, admit)).call
+    return (await store.admit(wanted, None, admit)).call
 
 
 async def decide(

@@ -6,20 +6,23 @@ from pathlib import Path
 
 import pytest
 
-from approval.core import steps
+from approval.core import intake, steps
 from approval.core.audit import Entry, Tag
 from approval.core.call import Answer, Call, CallId, Choice, Listener, Status
+from approval.core.demand import Holdings
 from approval.core.lifecycle import Change, Event
 from approval.errors import Conflict, NotFound, Refused
 from approval.ports import Credential
 from approval.store import sql
 from approval.store.store import SqlStore
 from tests.factories import (
+    NOTHING,
     NOW,
     Clock,
     make_asked,
     make_call,
     make_directory,
+    make_lease,
     make_verdict,
 )
 from tests.store.conftest import cancel, decide, hold, opened
@@ -29,8 +32,8 @@ async def claim(store: SqlStore, call: Call) -> Call:
     def step(call: Call, now: datetime) -> Change:
         return steps.claim(
             call,
-            owner="me",
-            lease=timedelta(seconds=75),
+            NOTHING,
+            lease=make_lease(),
             directory=make_directory(),
             verdict=make_verdict(),
             now=now,
@@ -142,7 +145,7 @@ async def test_a_change_of_an_older_version_is_refused(store: SqlStore) -> None:
 async def test_a_change_of_a_call_that_was_not_there_is_a_mistake(store: SqlStore) -> None:
     change = Change(call=make_call(), event=Event.JOIN, previous=Status.PENDING, actor="x")
     with pytest.raises(ValueError, match="was not there"):
-        await store.admit(make_asked(), lambda existing, now: change)
+        await store.admit(make_asked(), None, lambda existing, holdings, now: change)
 
 
 async def test_two_live_calls_for_one_request_are_refused_whatever_the_step_says(
@@ -150,13 +153,18 @@ async def test_two_live_calls_for_one_request_are_refused_whatever_the_step_says
 ) -> None:
     await hold(store)
 
-    def twice(existing: Call | None, now: datetime) -> Change:
-        return steps.hold(
-            make_asked(), make_verdict(), call_id=CallId("apr_2"), owner="me", now=now
+    def twice(existing: Call | None, holdings: Holdings, now: datetime) -> Change:
+        return intake.begin(
+            make_asked(),
+            make_verdict(),
+            holdings,
+            call_id=CallId("apr_2"),
+            lease=make_lease(),
+            now=now,
         )
 
     with pytest.raises(Conflict, match="an equal call was admitted"):
-        await store.admit(make_asked(), twice)
+        await store.admit(make_asked(), None, twice)
     assert len((await store.find()).calls) == 1
 
 

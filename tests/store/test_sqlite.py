@@ -20,6 +20,7 @@ from approval.store.sqlite import (
     kind_of,
 )
 from approval.store.store import SqlStore
+from approval.store.tables import SCHEMA
 from tests.factories import Clock
 from tests.store.conftest import URL, entry, opened
 
@@ -117,8 +118,8 @@ async def test_what_cannot_be_opened_is_refused_with_its_name_and_a_reason(
 
 async def test_a_newer_file_is_refused(store: SqlStore, file: Path, tmp_path: Path) -> None:
     with opened(file) as database:
-        database.execute("UPDATE audit_head SET schema = 2")
-    assert "has schema 2, this version knows 1" in await refusal(tmp_path)
+        database.execute(f"UPDATE audit_head SET schema = {SCHEMA + 1}")
+    assert f"has schema {SCHEMA + 1}, this version knows {SCHEMA}" in await refusal(tmp_path)
 
 
 async def test_a_file_opens_whatever_its_folder_is_called(tmp_path: Path) -> None:

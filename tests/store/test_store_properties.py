@@ -47,7 +47,7 @@ class TwoStores:
         return max(self.runner.run(store.now()) for store in self.stores.values())
 
     def admit(self, asked: ToolCall, step: Admission, process: str) -> Change:
-        return self.runner.run(self.stores[process].admit(asked, step))
+        return self.runner.run(self.stores[process].admit(asked, None, step))
 
     def advance(self, call_id: CallId, step: Step, process: str) -> Change:
         return self.runner.run(self.stores[process].advance(call_id, step))

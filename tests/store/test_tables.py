@@ -45,8 +45,14 @@ def test_every_table_is_named_once_and_has_a_key() -> None:
         "call",
         "call_body",
         "credential",
+        "ledger_entry",
+        "meter",
+        "meter_window",
         "notice",
         "process",
+        "rate_count",
+        "rate_slot",
+        "reservation",
         "vote",
     ]
     assert all(len(table.primary_key) for table in metadata.tables.values())

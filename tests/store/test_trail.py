@@ -10,7 +10,7 @@ import orjson
 import pytest
 from sqlalchemy import Connection, create_engine
 
-from approval.core import steps
+from approval.core import intake, steps
 from approval.core.audit import Entry, Tag
 from approval.core.call import Answer, Call, Choice, Listener, Status
 from approval.core.lifecycle import Change
@@ -279,7 +279,7 @@ async def test_every_way_through_a_life_verifies(store: SqlStore, clock: Clock) 
     ways: list[Callable[[Call, datetime], Change]] = [
         lambda call, now: steps.expire(call, now=call.decide_before + timedelta(seconds=1)),
         lambda call, now: steps.invalidate(call, "x", now=now),
-        lambda call, now: steps.join(call, owner="other"),
+        lambda call, now: intake.join(call, owner="other"),
     ]
     for number, way in enumerate(ways):
         held = await hold(store, make_asked({"way": number}), number)

@@ -21,7 +21,7 @@ from approval.ports import Store
 from approval.store.sql import Work
 from approval.store.sqlite import SqliteEngine
 from approval.store.store import SqlStore
-from approval.store.tables import processes
+from approval.store.tables import SCHEMA, processes
 from approval.store.writer import QUEUE_LIMIT, take_lock
 from tests.factories import NOW, Clock
 from tests.store.conftest import URL, database_of, entry, opened
@@ -314,10 +314,12 @@ async def test_a_newer_version_that_migrated_meanwhile_stops_this_one(
     engine: SqliteEngine, hasty: Store, tmp_path: Path
 ) -> None:
     with opened(tmp_path / "approval.db") as database:
-        database.execute("UPDATE audit_head SET schema = 2")
-        with pytest.raises(StoreUnavailable, match="has schema 2, this version knows 1: upgrade"):
+        database.execute(f"UPDATE audit_head SET schema = {SCHEMA + 1}")
+        with pytest.raises(
+            StoreUnavailable, match=f"has schema {SCHEMA + 1}, this version knows {SCHEMA}: upgrade"
+        ):
             await engine.journal(entry())
-        database.execute("UPDATE audit_head SET schema = 1")
+        database.execute(f"UPDATE audit_head SET schema = {SCHEMA}")
     await engine.journal(entry())
     assert len(await hasty.trail()) == 1
 

@@ -1,0 +1,162 @@
+"""Admission: what a call demands meets the sums and counts that the store holds, under its lock.
+
+All of it fits, or nothing is taken. A call for which a soft limit has no room is held for those who
+may let it pass; where no limit can be passed, it is denied, and told until when.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from approval.core import ledger, meters, rates
+from approval.core.audit import Entry
+from approval.core.call import Factor, Outcome, Reason, Requirement, Verdict
+from approval.core.demand import Count, Demand, Holdings, Ring, Taken
+from approval.core.ledger import Booking
+from approval.core.meters import Draw, Over
+from approval.core.policy import unite
+from approval.core.rates import Algorithm, Wait
+from approval.core.refusals import Refusal
+from approval.errors import NoRoom
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admitted:
+    """A call that fits: the verdict it is held or run under, and what it takes."""
+
+    verdict: Verdict
+    bookings: tuple[Booking, ...] = ()
+    taken: tuple[Taken, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counted:
+    """A call that is merely counted: its entry, and either what it took or why it took nothing."""
+
+    entry: Entry
+    taken: tuple[Taken, ...] = ()
+    refusal: Refusal | None = None
+
+
+Denial = Callable[[Refusal], Entry]
+"""Words a call that there is no room for, for the trail."""
+
+
+def admit(verdict: Verdict, holdings: Holdings, now: datetime) -> Admitted | Refusal:
+    """Fit a call in, or say why it does not fit. Rates come first: they are the cheaper answer."""
+    demand = verdict.demand
+    if demand is None:
+        return Admitted(verdict=verdict)
+    taken = count(demand.counts, holdings, now)
+    if isinstance(taken, Refusal):
+        return taken
+    verdict = _overriding(verdict, demand, holdings)
+    override = verdict.outcome is Outcome.GATE
+    bookings: list[Booking] = []
+    for draw in demand.draws:
+        booking = ledger.reserve(draw, holdings.used(draw), now, override=override)
+        if booking is None:
+            return refusal(draw, holdings, now)
+        bookings.append(booking)
+    return Admitted(verdict=verdict, bookings=tuple(bookings), taken=taken)
+
+
+def count(
+    counts: tuple[Count, ...], holdings: Holdings, now: datetime
+) -> tuple[Taken, ...] | Refusal:
+    """Raise every count of a call, or none."""
+    taken: list[Taken] = []
+    for each in counts:
+        found = _counted(each, holdings.rings.get(each.key.id, Ring()), now)
+        if isinstance(found, Wait):
+            return rates.refusal(each.rate, found)
+        taken.append(found)
+    return tuple(taken)
+
+
+def refusal(draw: Draw, holdings: Holdings, now: datetime) -> Refusal:
+    """Word why a meter has no room for a call."""
+    rolled_out = holdings.room_at.get(draw.meter_id)
+    return meters.refusal(draw, holdings.used(draw), now, rolled_out=rolled_out)
+
+
+def denied(verdict: Verdict, why: Refusal) -> Verdict:
+    """Make a denial of a verdict for which there is no room."""
+    reason = Reason(code=why.code, path="", text=why.text)
+    return replace(verdict, outcome=Outcome.DENY, reasons=(reason,), requirement=None, demand=None)
+
+
+def rehome(
+    demand: Demand, held: dict[str, ledger.Reservation], holdings: Holdings, now: datetime
+) -> tuple[Booking, ...] | Refusal:
+    """Move what a call holds to where it counts now that it is about to run (property 36).
+
+    A meter that came into force since it was admitted is drawn on too: nothing loosens by waiting.
+    """
+    bookings: list[Booking] = []
+    for draw in demand.draws:
+        usage, known = holdings.used(draw), held.get(draw.meter_id)
+        if known is not None:
+            booking = ledger.rehome(known, draw, usage, now)
+        else:
+            booking = ledger.reserve(draw, usage, now)
+        if booking is None:
+            return refusal(draw, holdings, now)
+        bookings.append(booking)
+    return tuple(booking for booking in bookings if booking.entries)
+
+
+def counted(
+    entry: Entry, counts: tuple[Count, ...], holdings: Holdings, now: datetime, denial: Denial
+) -> Counted:
+    """Count a call that needs nothing else: `entry` if it is admitted, its denial if not."""
+    taken = count(counts, holdings, now)
+    if isinstance(taken, Refusal):
+        return Counted(entry=denial(taken), refusal=taken)
+    return Counted(entry=entry, taken=taken)
+
+
+def no_room(why: Refusal) -> NoRoom:
+    """Make an error of a refusal; a wait is told in whole seconds, and never too short."""
+    wait = why.retry_after
+    seconds = None if wait is None else -(-wait // timedelta(seconds=1))
+    return NoRoom(why.code, why.text, retry_after=seconds)
+
+
+def _counted(each: Count, ring: Ring, now: datetime) -> Taken | Wait:
+    if each.rate.algorithm is Algorithm.CALENDAR:
+        counted = rates.count(each.rate, ring.n, now)
+        return counted if isinstance(counted, Wait) else Taken(count=each, n=counted)
+    found = rates.take(each.rate, ring.n, ring.old, now)
+    if isinstance(found, Wait):
+        return found
+    return Taken(count=each, n=found.n, slots=found.slots)
+
+
+def _overriding(verdict: Verdict, demand: Demand, holdings: Holdings) -> Verdict:
+    """Hold a call that is beyond soft limits for those who may let it pass them.
+
+    One that no rule holds is held only where the meter says *ask*; one that is held anyway is asked
+    of them as well.
+    """
+    demands = list(_overrides(verdict, demand, holdings))
+    if not demands:
+        return verdict
+    for each in demands:
+        requirement = verdict.requirement
+        verdict = replace(
+            verdict,
+            outcome=Outcome.GATE,
+            requirement=each if requirement is None else unite(requirement, each),
+        )
+    return verdict
+
+
+def _overrides(verdict: Verdict, demand: Demand, holdings: Holdings) -> Iterator[Requirement]:
+    for draw in demand.draws:
+        soft, usage = draw.meter.soft, holdings.used(draw)
+        if soft is None or meters.admits(draw, usage):
+            continue
+        may_ask = draw.meter.over is Over.ASK or verdict.outcome is Outcome.GATE
+        if may_ask and meters.admits(draw, usage, override=True):
+            yield Requirement(factors=(Factor(approvers=soft.override_by),))

@@ -1,0 +1,128 @@
+"""What a call demands: the money that must be set aside for it, and the counts that it raises.
+
+A verdict carries the demand, the store brings the sums it meets (`Holdings`), and `admission` puts
+the two together under the store's lock. Several rules, and several policies, unite into one demand:
+all of their meters and rates, and the strictest of their terms. A call has one price, so rules that
+name two different ones do not unite, and it is denied.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from approval.core.meters import Draw, Usage
+from approval.core.money import Money
+from approval.core.price import Actual, OnError, OnOverrun, Per, Spend, actual
+from approval.core.rates import Rate, RateKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """How the money of a call is settled. It is kept with the call: policies change meanwhile."""
+
+    on_error: OnError = OnError.KEEP
+    on_overrun: OnOverrun = OnOverrun.FREEZE
+    actual: Actual | None = None
+
+    def took(self, result: object, currency: str) -> Money | None:
+        """Read what the upstream says a call took; None where it says nothing that counts."""
+        spend = Spend(sources=(), actual=self.actual)
+        found = actual(spend, result, currency=currency)
+        return found if isinstance(found, Money) else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Count:
+    """One count that a call raises, and the rate that bounds it."""
+
+    rate: Rate
+    key: RateKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demand:
+    """What one call takes. `draws` and `counts` stand in the order in which they are locked."""
+
+    amount: Money | None = None
+    per: Per | None = None
+    terms: Terms = field(default_factory=Terms)
+    draws: tuple[Draw, ...] = ()
+    counts: tuple[Count, ...] = ()
+
+    @property
+    def spends(self) -> bool:
+        """Say whether money moves; what is merely counted needs no record of its own."""
+        return self.amount is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ring:
+    """What a count holds: how many were admitted, and the instants in the slots to be taken next.
+
+    A calendar counter has no slots: `n` is then what was counted since `rates.count_start`.
+    """
+
+    n: int = 0
+    old: tuple[datetime | None, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """A count as an admitted call leaves it: `slots` take the instant, `n` is the new number."""
+
+    count: Count
+    n: int
+    slots: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holdings:
+    """The sums and counts that a demand meets, read under the lock.
+
+    `usage` is by meter, in the row that counts now and without the call's own reservation.
+    `room_at` says when enough will have rolled out of a rolling window, where that was asked.
+    """
+
+    usage: Mapping[str, Usage] = field(default_factory=dict)
+    rings: Mapping[str, Ring] = field(default_factory=dict)
+    room_at: Mapping[str, datetime] = field(default_factory=dict)
+
+    def used(self, draw: Draw) -> Usage:
+        return self.usage.get(draw.meter_id, Usage())
+
+
+def unite(demands: Iterable[Demand]) -> Demand | None:
+    """Join demands into one that takes all they take; None when their prices differ."""
+    found = tuple(demands)
+    prices = {demand.amount for demand in found if demand.amount is not None}
+    if len(prices) > 1:
+        return None
+    terms = [demand.terms for demand in found if demand.spends]
+    return Demand(
+        amount=next(iter(prices), None),
+        per=next((demand.per for demand in found if demand.per is not None), None),
+        terms=_strictest(terms) if terms else Terms(),
+        draws=_each_once(found),
+        counts=_counted(found),
+    )
+
+
+def _strictest(terms: list[Terms]) -> Terms:
+    order = (OnError.KEEP, OnError.POST, OnError.VOID)
+    frozen = any(each.on_overrun is OnOverrun.FREEZE for each in terms)
+    return Terms(
+        on_error=min((each.on_error for each in terms), key=order.index),
+        on_overrun=OnOverrun.FREEZE if frozen else OnOverrun.ALERT,
+        actual=next((each.actual for each in terms if each.actual is not None), None),
+    )
+
+
+def _each_once(demands: Iterable[Demand]) -> tuple[Draw, ...]:
+    """One meter named by two rules is drawn on once: it is one call."""
+    found = {draw.meter_id: draw for demand in demands for draw in demand.draws}
+    return tuple(found[meter_id] for meter_id in sorted(found))
+
+
+def _counted(demands: Iterable[Demand]) -> tuple[Count, ...]:
+    found = {count.key.id: count for demand in demands for count in demand.counts}
+    return tuple(found[key] for key in sorted(found))

@@ -1,0 +1,46 @@
+"""The budget of a policy: meters, prices, and who draws on them."""
+
+import pytest
+
+from approval.core.dialects import Shared, read_policy
+from approval.core.document import Place
+from approval.core.limits import read_meters
+from approval.core.terms import RequirementDefaults
+from approval.errors import Misconfigured
+
+METER = {"limit": "5.00 USD", "window": {"calendar": "day"}}
+
+
+def document(**more: object) -> dict[str, object]:
+    return {"dialect": "approval-1", "version": "1", "default": "deny", **more}
+
+
+def test_a_tool_names_meters_of_the_document_and_of_the_configuration() -> None:
+    shared = Shared(
+        meters=read_meters(
+            Place(source="c", pointer="/meters", value={"all": METER}), origin="c", people=[]
+        )
+    )
+    spend = {"amount": {"fixed": "1.00 USD"}, "meters": ["own", "all"]}
+    policy = read_policy(
+        document(tools={"buy": {"spend": spend}}, meters={"own": METER}),
+        source="p",
+        defaults=RequirementDefaults(),
+        shared=shared,
+    )
+    [charge] = policy.charges
+    assert [meter.name for meter in charge.meters] == ["own", "all"]
+    assert sorted(policy.meters) == ["all", "own"]
+    clash = document(meters={"all": METER})
+    with pytest.raises(Misconfigured, match="all upstreams share"):
+        read_policy(clash, source="p", defaults=RequirementDefaults(), shared=shared)
+
+
+def test_a_meter_that_is_misspelt_is_told_with_the_one_that_was_meant() -> None:
+    spend = {"amount": {"fixed": "1.00 USD"}, "meters": ["pots"]}
+    with pytest.raises(Misconfigured, match="did you mean pot"):
+        read_policy(
+            document(tools={"buy": {"spend": spend}}, meters={"pot": METER}),
+            source="p",
+            defaults=RequirementDefaults(),
+        )

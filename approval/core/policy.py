@@ -188,10 +188,10 @@ def evaluate(policy: Policy, subject: Subject) -> Verdict:
     """Judge one call. Never raises: what cannot be judged is denied, and says so."""
     path = ""
     try:
-        plan = _plan_for(policy, subject.tool)
+        plan = plan_for(policy, subject.tool)
         if not plan.rules:
             return plan.verdict
-        facts = _facts(subject)
+        facts = facts_of(subject)
         findings: list[Finding] = []
         for rule in plan.rules:
             path = rule.path
@@ -199,8 +199,8 @@ def evaluate(policy: Policy, subject: Subject) -> Verdict:
             if finding is not None:
                 findings.append(finding)
     except Exception as error:  # noqa: BLE001  # whatever fails inside a rule must end in a denial
-        return _denied(policy, _rule_error(error, path))
-    return _concluded(plan.verdict, findings) if findings else plan.verdict
+        return failed(policy, error, path)
+    return concluded(plan.verdict, findings) if findings else plan.verdict
 
 
 def combine(first: Verdict, *others: Verdict) -> Verdict:
@@ -225,7 +225,7 @@ def combine(first: Verdict, *others: Verdict) -> Verdict:
 def is_hidden(policy: Policy, tool: str) -> bool:
     """Say whether the policy keeps this tool out of every listing."""
     try:
-        return _plan_for(policy, tool).hidden
+        return plan_for(policy, tool).hidden
     except UnicodeEncodeError:
         # Half a surrogate pair in a name: no glob can judge it, so nobody is shown it.
         return True
@@ -329,7 +329,8 @@ def tool_pattern(text: str, path: str) -> ToolPattern:
 # --- what the tool's name decides ---
 
 
-def _plan_for(policy: Policy, tool: str) -> Plan:
+def plan_for(policy: Policy, tool: str) -> Plan:
+    """Give what the tool's name alone decides, worked out once."""
     plan = policy.plans.get(tool)
     if plan is None:
         plan = _plan(policy, tool)
@@ -359,7 +360,8 @@ def _first(patterns: Iterable[ToolPattern], tool: str) -> ToolPattern | None:
     return next((pattern for pattern in patterns if pattern.matches(tool)), None)
 
 
-def _facts(subject: Subject) -> dict[str, object]:
+def facts_of(subject: Subject) -> dict[str, object]:
+    """Lay out what conditions may look at."""
     agent: dict[str, object] = {"name": subject.agent, "groups": list(subject.groups)}
     if subject.owner is not None:
         agent["owner"] = subject.owner
@@ -374,7 +376,7 @@ def _facts(subject: Subject) -> dict[str, object]:
 # --- verdicts ---
 
 
-def _concluded(allowed: Verdict, findings: list[Finding]) -> Verdict:
+def concluded(allowed: Verdict, findings: list[Finding]) -> Verdict:
     """Let the strictest findings stand, all of them."""
     outcome = max((finding.outcome for finding in findings), key=lambda each: _SEVERITY[each])
     standing = [finding for finding in findings if finding.outcome is outcome]
@@ -426,13 +428,14 @@ def _reason(code: str, path: str) -> Reason:
     return Reason(code=code, path=path, text=_SENTENCES[code])
 
 
-def _rule_error(error: Exception, path: str) -> Reason:
+def failed(policy: Policy, error: Exception, path: str) -> Verdict:
+    """Deny because the rule at `path` failed."""
     # The kind of error only: its message may quote arguments.
     text = (
         f"A rule of the policy failed ({type(error).__name__}), so the call is denied. Tell the"
         " operator; do not retry."
     )
-    return Reason(code="rule_error", path=path, text=text)
+    return _denied(policy, Reason(code="rule_error", path=path, text=text))
 
 
 def _said(above: T | None, below: T | None) -> T | None:

@@ -9,13 +9,16 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from approval.core.conditions import compile_path, compile_test
-from approval.core.document import Place, kind
+from approval.core.document import Place, kind, shown
 from approval.core.vocabulary import CONDITION
 from approval.errors import Unreadable
 
 Tree: TypeAlias = dict[str, object]
 
 WINDOWS = {"minute": 60, "hour": 3600, "day": 86400}
+MOST_IN_A_RING = 10_000
+"""More calls than this are counted by the calendar, as the originals count all of them."""
+MOST_CALLS = 10**9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,20 +33,23 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rate:
-    """At most `limit` calls in every `window` seconds; `scope` names who is counted apart."""
+    """At most `limit` calls in a `window`; `counter` tells it from others of the same tool."""
 
     limit: int
-    window: int
-    scope: tuple[str, ...] = ()
+    window: str
+    counter: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
-    """The rules of one tool, or of all of them, as they are written out."""
+    """The rules of one tool, or of all of them, as they are written out.
+
+    `many_rates`: it has more than the one limit on how often that a `rate_limit` can hold.
+    """
 
     pointer: str
+    many_rates: bool = False
     rules: Tree = field(default_factory=dict)
-    rates: list[Rate] = field(default_factory=list)
 
     def add(self, key: str, entry: Tree) -> str:
         """Add a rule; give the pointer to it."""
@@ -55,11 +61,10 @@ class Block:
 
     def limit(self, rate: Rate) -> str:
         """Add a limit on how often; give the pointer to it."""
-        self.rates.append(rate)
+        if self.many_rates:
+            return self.add("limits", as_limit(rate))
+        self.rules["rate_limit"] = as_rate_limit(rate)
         return f"{self.pointer}/rate_limit"
-
-    def tree(self) -> Tree:
-        return {**self.rules, "rate_limit": spelled(self.rates)} if self.rates else self.rules
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,9 +76,9 @@ class Draft:
     all_tools: list[Block] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
 
-    def tool(self, place: Place, name: str) -> Block:
+    def tool(self, place: Place, name: str, *, many_rates: bool = False) -> Block:
         """Begin the entry of a tool, which lists it."""
-        block = Block(pointer=place.pointer)
+        block = Block(pointer=place.pointer, many_rates=many_rates)
         self.tools[name] = block
         return block
 
@@ -85,23 +90,32 @@ class Draft:
         """Write the document out."""
         tree: Tree = {"dialect": "approval-1", "version": "1", **self.top}
         if self.tools:
-            tree["tools"] = {name: block.tree() for name, block in self.tools.items()}
+            tree["tools"] = {name: block.rules for name, block in self.tools.items()}
         for block in self.all_tools:
-            tree["all_tools"] = block.tree()
+            tree["all_tools"] = block.rules
         return tree
 
 
-def spelled(rates: Sequence[Rate]) -> object:
-    """Spell limits on how often as `approval-1` does. Nothing else knows that spelling."""
-    tables = [
-        {
-            "max": rate.limit,
-            "window": rate.window,
-            "scope": rate.scope[0] if len(rate.scope) == 1 else list(rate.scope),
-        }
-        for rate in rates
-    ]
-    return tables[0] if len(tables) == 1 else tables
+# --- how limits on how often are spelt in `approval-1`; nothing else knows it ---
+
+
+def as_rate_limit(rate: Rate) -> Tree:
+    """Spell the only limit of its tool: one count for all agents."""
+    return {"max": rate.limit, "window": WINDOWS[rate.window], "scope": [], **algorithm(rate.limit)}
+
+
+def as_limit(rate: Rate) -> Tree:
+    """Spell one limit of several: one count for all agents."""
+    said = {"counter": rate.counter, "window": rate.window, "max": rate.limit, "scope": []}
+    return {**said, **algorithm(rate.limit)}
+
+
+def algorithm(limit: int) -> Tree:
+    """Say how so many calls are counted, where a window that slides would be too large."""
+    return {"algorithm": "calendar"} if limit > MOST_IN_A_RING else {}
+
+
+# --- what stands in a rule ---
 
 
 def conditions(place: Place) -> list[Place]:
@@ -141,12 +155,12 @@ def _check_condition(place: Place) -> None:
         place.at("value").complain(f"{operator}: {error}")
 
 
-def whole(place: Place, *, least: int) -> int | None:
+def whole(place: Place, *, least: int, most: int = MOST_CALLS) -> int | None:
     """Read a whole number; complain of anything else."""
     value = place.value
-    if isinstance(value, int) and not isinstance(value, bool) and value >= least:
+    if isinstance(value, int) and not isinstance(value, bool) and least <= value <= most:
         return value
-    place.complain(f"this is {kind(value)}; write a whole number from {least}")
+    place.complain(f"this is {shown(value)}; write a whole number from {least} to {most}")
     return None
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from approval.catalogue.carrying import (
+    MOST_IN_A_RING,
     WINDOWS,
     Block,
     Draft,
@@ -36,10 +37,11 @@ OPERATORS = frozenset(
 _RATE = re.compile(r"([1-9][0-9]{0,8})/(minute|hour|day)")
 _PART = re.compile(r"([0-9]{1,9})(h|m|s)")
 _SECONDS = {"h": 3600, "m": 60, "s": 1}
-_COUNTING = (
+_IN_A_RING = (
     "never more calls than there, for the window slides and a call that fails still counts; one"
     " count for all agents, as there"
 )
+_BY_CALENDAR = "by the calendar in UTC and in one count for all agents, as there"
 
 
 def carry(root: Place) -> Draft:
@@ -102,31 +104,31 @@ def _hide(root: Place, draft: Draft) -> None:
 def _tool(name: str, place: Place, draft: Draft) -> None:
     if name != "*" and not exact_name(place, name):
         return
-    block = draft.tool(place, name)
     if place.value is None:
+        draft.tool(place, name)
         return
     _strays(place, frozenset({"rules"}), "a tool")
-    rules = place.at("rules")
-    if rules.value in (None, []):
-        return
-    seen: set[str] = set()
-    for each in rules.elements():
+    rules = [] if place.at("rules").value is None else list(place.at("rules").elements())
+    counting = [each for each in rules if each.has("rate_limit") or each.has("state")]
+    block = draft.tool(place, name, many_rates=len(counting) > 1)
+    seen: set[tuple[str, str]] = set()
+    for each in rules:
         if not isinstance(each.value, dict):
             each.complain(f"this is {kind(each.value)}; write an object")
             continue
         _strays(each, RULE, "a rule")
-        _rule(_Rule(place=each, tool=name, block=block, draft=draft, windows=seen))
+        _rule(_Rule(place=each, tool=name, block=block, draft=draft, counters=seen))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Rule:
-    """A rule of the original, and where it goes. `windows` are its tool's rate limits so far."""
+    """A rule of the original, and where it goes. `counters` are those of its tool so far."""
 
     place: Place
     tool: str
     block: Block
     draft: Draft
-    windows: set[str]
+    counters: set[tuple[str, str]]
 
     def at(self, key: str) -> Place:
         return self.place.at(key)
@@ -236,17 +238,20 @@ def _rate_limit(rule: _Rule) -> None:
     if found is None:
         place.complain(f'this is {shown(place.value)}; write "10/minute", "10/hour" or "10/day"')
         return
-    if found[2] in rule.windows:
-        place.complain("the tool has a limit with this window already; keep the lower one")
-    rule.windows.add(found[2])
-    _limit(rule, int(found[1]), WINDOWS[found[2]])
+    window = found[2]
+    _limit(rule, Rate(limit=int(found[1]), window=window, counter=f"_rate_{window}"), place)
 
 
-def _limit(rule: _Rule, limit: int, window: int) -> None:
-    after = rule.block.limit(Rate(limit=limit, window=window))
+def _limit(rule: _Rule, rate: Rate, place: Place) -> None:
+    if (rate.counter, rate.window) in rule.counters:
+        place.complain("the tool counts this in this window already; keep the lower limit")
+    rule.counters.add((rate.counter, rate.window))
+    after = rule.block.limit(rate)
     said = "; on_deny is left out, for a limit has words of its own"
-    what = f"{limit} in {window} s{said if rule.at('on_deny').value else ''}; {_COUNTING}"
-    rule.note(after, what, stricter=True)
+    slides = rate.limit <= MOST_IN_A_RING
+    what = f"{rate.limit} per {rate.window}{said if rule.at('on_deny').value else ''}"
+    what += f"; {_IN_A_RING if slides else _BY_CALENDAR}"
+    rule.note(after, what, stricter=slides)
 
 
 def _state(rule: _Rule, counted: list[Place]) -> None:
@@ -261,21 +266,22 @@ def _state(rule: _Rule, counted: list[Place]) -> None:
         )
         return
     window, counter = place.at("window"), place.at("counter").text()
-    if window.value not in ("minute", "hour", "day"):
+    if window.value not in list(WINDOWS):
         window.complain(f"this is {shown(window.value)}; write minute, hour or day")
         return
     bounds = [_bound(rule, each, counter) for each in counted]
     step = _step(place.at("increment"))
     known = [bound for bound in bounds if bound is not None]
     if known and step is not None:
-        _at_most(rule, min(known) // step, WINDOWS[str(window.value)])
+        limit = min(known) // step
+        _at_most(rule, Rate(limit=limit, window=str(window.value), counter=counter))
     elif not counted:
         rule.note("", "its counter is left out: no condition bounds it, so it limits nothing")
 
 
-def _at_most(rule: _Rule, limit: int, window: int) -> None:
-    if limit >= 1:
-        _limit(rule, limit, window)
+def _at_most(rule: _Rule, rate: Rate) -> None:
+    if rate.limit >= 1:
+        _limit(rule, rate, rule.at("state"))
         return
     after = rule.block.add("deny_if", entry([], rule.at("on_deny")))
     rule.note(after, "its counter admits no call at all, so it denies always")

@@ -5,10 +5,11 @@ spelt our way, and so is `action: deny`, which no schema describes but its pages
 """
 
 from approval.catalogue.carrying import (
+    MOST_IN_A_RING,
     WINDOWS,
     Block,
     Draft,
-    Rate,
+    algorithm,
     conditions,
     entry,
     exact_name,
@@ -117,46 +118,40 @@ def _action(place: Place, block: Block, draft: Draft) -> None:
 def _limits(place: Place, block: Block, draft: Draft) -> None:
     if not place.has("limits"):
         return
+    seen: set[tuple[str, object]] = set()
     for each in place.at("limits").elements():
         if not isinstance(each.value, dict):
             each.complain(f"this is {kind(each.value)}; write {{counter, window, max, scope}}")
             continue
         _strays(each, LIMIT, "a limit")
         _limit(each, block, draft)
+        counter = (each.at("counter").text(), str(each.at("window").value))
+        if counter in seen:
+            each.complain("this counter has this window already; keep one of the two")
+        seen.add(counter)
 
 
 def _limit(place: Place, block: Block, draft: Draft) -> None:
-    window, most = place.at("window"), whole(place.at("max"), least=0)
-    place.at("counter").text()
-    if window.value not in ("minute", "hour", "day"):
+    window, scope, most = place.at("window"), place.at("scope"), whole(place.at("max"), least=0)
+    if window.value not in list(WINDOWS):
         window.complain(f"this is {shown(window.value)}; write minute, hour or day")
-        return
-    if most is not None:
-        seconds = WINDOWS[str(window.value)]
-        _at_most(place, Rate(limit=most, window=seconds, scope=_scope(place)), block, draft)
+    if place.has("scope") and scope.value != "grant":
+        scope.complain(
+            f"this is {shown(scope.value)}; only grant is described anywhere: write rate_limit with"
+            " the scope that is meant"
+        )
+    if most == 0:
+        _never(place, block, draft)
+    elif most is not None and isinstance(place.value, dict):
+        after = block.add("limits", {**place.value, **algorithm(most)})
+        whom = "each agent, who bears what was a grant" if scope.value else "all agents together"
+        how = "in a window that slides" if most <= MOST_IN_A_RING else "by the calendar in UTC"
+        what = f"counted for {whom}, {how}, apart from counters of that name elsewhere"
+        draft.note(place, after, what, stricter=most <= MOST_IN_A_RING)
 
 
-def _scope(place: Place) -> tuple[str, ...]:
-    match place.at("scope").value:
-        case "grant":
-            return ("agent",)
-        case None:
-            return ()
-        case other:
-            place.at("scope").complain(
-                f"this is {shown(other)}; only grant is described anywhere: write rate_limit with"
-                " the scope that is meant"
-            )
-            return ()
-
-
-def _at_most(place: Place, rate: Rate, block: Block, draft: Draft) -> None:
-    if rate.limit == 0:
-        draft.note(place, block.add("deny_if", {"conditions": []}), "admits nothing: denies always")
-        return
-    whom = "each agent, which is whoever bears a grant's token" if rate.scope else "all agents"
-    what = f"{rate.limit} in {rate.window} s, counted for {whom}, in a window that slides"
-    draft.note(place, block.limit(rate), what, stricter=True)
+def _never(place: Place, block: Block, draft: Draft) -> None:
+    draft.note(place, block.add("deny_if", {"conditions": []}), "admits nothing: denies always")
 
 
 def _rate_limit(place: Place, block: Block, draft: Draft) -> None:
@@ -164,8 +159,12 @@ def _rate_limit(place: Place, block: Block, draft: Draft) -> None:
         place.complain(f"this is {kind(place.value)}; write {{max, window}}, the window in seconds")
         return
     _strays(place, frozenset({"max", "window"}), "a rate_limit")
-    most, window = whole(place.at("max"), least=0), whole(place.at("window"), least=1)
-    if window is not None and window > LONGEST.total_seconds():
-        place.at("window").complain("this is longer than 365 days; write seconds")
-    elif most is not None and window is not None:
-        _at_most(place, Rate(limit=most, window=window, scope=("agent",)), block, draft)
+    longest = round(LONGEST.total_seconds())
+    most = whole(place.at("max"), least=0, most=MOST_IN_A_RING)
+    window = whole(place.at("window"), least=1, most=longest)
+    if most == 0:
+        _never(place, block, draft)
+        return
+    block.rules["rate_limit"] = {"max": most, "window": window, "scope": "agent"}
+    what = "counted for each agent, whatever its sessions; no schema describes this form"
+    draft.note(place, place.pointer, what, stricter=True)

@@ -25,7 +25,7 @@ from approval.core.explaining import Asked, Looked, Opinion, Trace, trace
 from approval.core.identity import barred_from
 from approval.core.rulebook import Rulebook
 from approval.errors import Misconfigured, Refused, Unreadable
-from approval.gateway import answers
+from approval.gateway import answers, tools
 
 MAX_FILE: Final = canonical.MAX_BODY + 1
 VERDICTS: Final = {Outcome.ALLOW: 0, Outcome.GATE: 3, Outcome.DENY: 4}
@@ -176,6 +176,9 @@ def explain(config: Path, call: Path, *, as_json: bool) -> None:
     else:
         asked, arguments = _question(call, document)
         found = _explained(rules, asked, arguments)
+    if asked.get("tool") in tools.NAMES:
+        whose = "where the upstream has no such tool and offers ours"
+        hint(f"{whose}, the gateway answers {asked['tool']} itself and asks no policy")
     if as_json:
         write_json(_explained_facts(rules, asked, found))
     else:

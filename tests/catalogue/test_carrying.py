@@ -1,40 +1,48 @@
 """The document that grows, and how limits on how often are spelt."""
 
-from collections.abc import Sequence
-
 import pytest
 
-from approval.catalogue.carrying import Block, Draft, Rate, entry, spelled, whole
+from approval.catalogue.carrying import Block, Draft, Rate, entry, whole
 from approval.core.document import Place
 
-MINUTE = Rate(limit=10, window=60, scope=("agent",))
-HOUR = Rate(limit=50, window=3600)
-PAIR = Rate(limit=1, window=1, scope=("agent", "tool"))
+SENT = Rate(limit=10, window="minute", counter="sent")
+MANY = Rate(limit=10_001, window="day", counter="many")
 
 
 def place(value: object) -> Place:
     return Place(source="p", pointer="/tools/x", value=value)
 
 
-@pytest.mark.parametrize(
-    ("rates", "written"),
-    [
-        ([MINUTE], {"max": 10, "window": 60, "scope": "agent"}),
-        ([HOUR], {"max": 50, "window": 3600, "scope": []}),
-        ([PAIR], {"max": 1, "window": 1, "scope": ["agent", "tool"]}),
-        (
-            [MINUTE, HOUR],
-            [
-                {"max": 10, "window": 60, "scope": "agent"},
-                {"max": 50, "window": 3600, "scope": []},
-            ],
-        ),
-    ],
-)
-def test_one_limit_is_a_table_and_several_are_a_list(
-    rates: Sequence[Rate], written: object
-) -> None:
-    assert spelled(rates) == written
+def test_the_only_limit_of_a_tool_is_its_rate_limit() -> None:
+    block = Block(pointer="/tools/x")
+    assert block.limit(SENT) == "/tools/x/rate_limit"
+    assert block.rules == {"rate_limit": {"max": 10, "window": 60, "scope": []}}
+
+
+def test_several_limits_are_a_list() -> None:
+    block = Block(pointer="/tools/x", many_rates=True)
+    assert [block.limit(SENT), block.limit(MANY)] == ["/tools/x/limits/0", "/tools/x/limits/1"]
+    assert block.rules["limits"] == [
+        {"counter": "sent", "window": "minute", "max": 10, "scope": []},
+        {
+            "counter": "many",
+            "window": "day",
+            "max": 10_001,
+            "scope": [],
+            "algorithm": "calendar",
+        },
+    ]
+
+
+def test_what_is_too_much_for_a_ring_is_counted_by_the_calendar() -> None:
+    block = Block(pointer="/tools/x")
+    block.limit(MANY)
+    assert block.rules["rate_limit"] == {
+        "max": 10_001,
+        "window": 86400,
+        "scope": [],
+        "algorithm": "calendar",
+    }
 
 
 def test_a_draft_is_written_in_the_order_people_expect() -> None:
@@ -42,20 +50,26 @@ def test_a_draft_is_written_in_the_order_people_expect() -> None:
     block = draft.tool(place({}), "x")
     assert block.add("deny_if", {"conditions": []}) == "/tools/x/deny_if/0"
     assert block.add("deny_if", {}) == "/tools/x/deny_if/1"
-    assert block.limit(HOUR) == "/tools/x/rate_limit"
     draft.all_tools.append(Block(pointer="/all_tools"))
     tree = draft.tree()
     assert list(tree) == ["dialect", "version", "default", "hide", "tools", "all_tools"]
-    assert tree["tools"] == {
-        "x": {"deny_if": [{"conditions": []}, {}], "rate_limit": spelled([HOUR])}
-    }
+    assert tree["tools"] == {"x": {"deny_if": [{"conditions": []}, {}]}}
     assert tree["all_tools"] == {}
     assert "tools" not in Draft().tree()
 
 
 @pytest.mark.parametrize(
     ("value", "least", "read"),
-    [(1, 1, 1), (0, 0, 0), (0, 1, None), (True, 0, None), (1.0, 0, None), ("1", 0, None)],
+    [
+        (1, 1, 1),
+        (10**9, 1, 10**9),
+        (10**9 + 1, 1, None),
+        (0, 0, 0),
+        (0, 1, None),
+        (True, 0, None),
+        (1.0, 0, None),
+        ("1", 0, None),
+    ],
 )
 def test_a_whole_number_is_nothing_else(value: object, least: int, read: int | None) -> None:
     here = place(value)

@@ -50,7 +50,7 @@ def loaded(document: Mapping[str, Any]) -> Policy:
 
 
 def without_rates(block: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in block.items() if key != "rate_limit"}
+    return {key: value for key, value in block.items() if key not in {"rate_limit", "limits"}}
 
 
 def outcome(document: Mapping[str, Any], tool: str, **arguments: Any) -> Outcome:

@@ -92,14 +92,13 @@ def test_a_counter_admits_what_it_admitted(
 ) -> None:
     condition = dict(SENT, op=bound[0], value=bound[1])
     draft = carry({"name": "r", "conditions": [condition], "state": dict(COUNTER, increment=step)})
-    assert [rate.limit for rate in draft.tools["send"].rates] == [limit]
+    assert draft.tools["send"].rules == {"rate_limit": {"max": limit, "window": 86400, "scope": []}}
 
 
 @pytest.mark.parametrize("bound", [("lte", 0), ("lt", 1), ("lt", 0), ("lte", 9)])
 def test_a_counter_that_admits_no_call_denies(bound: tuple[str, int]) -> None:
     condition = dict(SENT, op=bound[0], value=bound[1])
     draft = carry({"name": "r", "conditions": [condition], "state": dict(COUNTER, increment=10)})
-    assert draft.tools["send"].rates == []
     assert draft.tools["send"].rules == {"deny_if": [{"conditions": []}]}
 
 
@@ -133,3 +132,14 @@ def test_no_other_version_is(version: object) -> None:
 def test_a_name_that_would_mean_more_here_is_refused(name: str) -> None:
     with pytest.raises(Misconfigured, match="/tools/"):
         carry(tools={name: {"rules": [DENY]}})
+
+
+def test_one_counter_twice_in_a_window_is_refused() -> None:
+    rule = {"name": "r", "conditions": [SENT], "state": COUNTER}
+    with pytest.raises(Misconfigured, match="/rules/1/state: the tool counts this"):
+        carry(rule, rule)
+    hourly = {**rule, "state": dict(COUNTER, window="hour")}
+    assert [change.after for change in carry(rule, hourly).changes] == [
+        "/tools/send/limits/0",
+        "/tools/send/limits/1",
+    ]

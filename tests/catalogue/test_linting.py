@@ -268,3 +268,12 @@ def test_remarks_say_what_and_what_to_do_the_worst_first() -> None:
         remedy="remove one of the two; a denial does not wait for approval",
     )
     assert told[2].what == "calls of ops expire whenever ann is away: nobody can stand in"
+
+
+def test_a_condition_that_is_true_of_one_agent_fires() -> None:
+    agents = {**PEOPLE.agents, "two": Agent(name="two", upstreams=frozenset({"shop"}))}
+    two = Directory(agents=agents, people=PEOPLE.people, groups=PEOPLE.groups)
+    document = buying(deny_if=[of({"path": "agent.name", "op": "eq", "value": "two"})])
+    assert lint(Rulebook(directory=two, policies={"shop": policy(document)})) == ()
+    [told] = lint(Rulebook(directory=PEOPLE, policies={"shop": policy(document)}))
+    assert told.code == "never_fires"

@@ -3,7 +3,7 @@
 import pytest
 
 from approval.catalogue import policylayer
-from approval.catalogue.carrying import Draft, Rate
+from approval.catalogue.carrying import Draft
 from approval.core.document import Place
 from approval.errors import Misconfigured
 
@@ -17,26 +17,45 @@ def carry(block: object, **top: object) -> Draft:
 
 
 @pytest.mark.parametrize(
-    ("limit", "rate", "whom"),
+    ("limit", "more", "said", "stricter"),
     [
-        (
-            {"window": "minute", "scope": "grant"},
-            Rate(limit=3, window=60, scope=("agent",)),
-            "each",
-        ),
-        ({"window": "hour"}, Rate(limit=3, window=3600), "all agents"),
-        ({"window": "day"}, Rate(limit=3, window=86400), "all agents"),
+        ({"window": "minute", "max": 3, "scope": "grant"}, {}, "each agent, who bears", True),
+        ({"window": "hour", "max": 10_000}, {}, "all agents together, in a window that", True),
+        ({"window": "day", "max": 10_001}, {"algorithm": "calendar"}, "by the calendar", False),
     ],
 )
 def test_a_limit_counts_for_whom_it_counted_or_for_all(
-    limit: dict[str, object], rate: Rate, whom: str
+    limit: dict[str, object], more: dict[str, object], said: str, stricter: bool
 ) -> None:
-    draft = carry({"limits": [{"counter": "c", "max": 3, **limit}]})
-    assert draft.tools["send"].rates == [rate]
+    draft = carry({"limits": [{"counter": "c", **limit}]})
+    assert draft.tools["send"].rules == {"limits": [{"counter": "c", **limit, **more}]}
     [change] = draft.changes
-    assert (change.before, change.after) == ("/tools/send/limits/0", "/tools/send/rate_limit")
-    assert change.stricter
-    assert whom in change.what
+    assert (change.before, change.after) == ("/tools/send/limits/0", "/tools/send/limits/0")
+    assert change.stricter is stricter
+    assert said in change.what
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        {"limits": [{"counter": "c", "window": "day", "max": 0}]},
+        {"rate_limit": {"max": 0, "window": 1}},
+    ],
+)
+def test_a_limit_that_admits_nothing_denies(block: dict[str, object]) -> None:
+    assert carry(block).tools["send"].rules == {"deny_if": [{"conditions": []}]}
+
+
+def test_a_short_rate_limit_counts_each_agent() -> None:
+    draft = carry({"rate_limit": {"max": 10, "window": 60}})
+    assert draft.tools["send"].rules == {"rate_limit": {"max": 10, "window": 60, "scope": "agent"}}
+    assert draft.changes[0].stricter
+
+
+@pytest.mark.parametrize("most", [10_001, True, "5", -1])
+def test_a_short_rate_limit_that_cannot_be_counted_is_refused(most: object) -> None:
+    with pytest.raises(Misconfigured, match="/tools/send/rate_limit/max"):
+        carry({"rate_limit": {"max": most, "window": 60}})
 
 
 def test_rules_are_copied_and_need_no_account() -> None:

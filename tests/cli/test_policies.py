@@ -70,9 +70,9 @@ def test_the_document_alone_goes_to_the_output(tmp_path: Path) -> None:
             " conditions say when a call is allowed, so they are required"
         ),
         (
-            "/tools/create_charge/rules/1 → /tools/create_charge/rate_limit: rule often: 5 in 60 s;"
-            " never more calls than there, for the window slides and a call that fails still"
-            " counts; one count for all agents, as there [stricter]"
+            "/tools/create_charge/rules/1 → /tools/create_charge/rate_limit: rule often: 5 per"
+            " minute; never more calls than there, for the window slides and a call that fails"
+            " still counts; one count for all agents, as there [stricter]"
         ),
     ]
 
@@ -269,6 +269,13 @@ def test_the_agents_sentence_is_the_gateways_own(tmp_path: Path) -> None:
     ended = explained(tmp_path, asking(price=6))
     assert "agent told   DENIED by policy, NOT EXECUTED: Too dear. " in ended.out
     assert "agent told" not in explained(tmp_path, asking("search_available_numbers")).out
+
+
+def test_a_tool_of_the_gateways_own_is_said_to_be_one(tmp_path: Path) -> None:
+    ended = explained(tmp_path, asking("approval_wait"))
+    assert ended.code == 4
+    assert "the gateway answers approval_wait itself" in ended.err
+    assert explained(tmp_path, asking("other")).err == ""
 
 
 def test_scripts_get_every_step(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from approval.catalogue.plain_yaml import read_yaml
-from approval.core.canonical import MAX_DEPTH, MAX_VALUES, Number, read
+from approval.catalogue.plain_yaml import MAX_VALUES, read_yaml
+from approval.core.canonical import MAX_DEPTH, Number, read
 from approval.errors import Unreadable
 
 

@@ -25,7 +25,7 @@ UNMIRRORED = {
 }
 
 # What a service with SQLite must not load: importing what is not used costs most of the memory.
-HEAVY = ("alembic", "asyncpg", "joserfc", "slack_bolt", "mcp")
+HEAVY = ("alembic", "asyncpg", "joserfc", "slack_bolt", "mcp", "ruamel")
 
 
 @cache

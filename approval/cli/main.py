@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from approval.cli.orders import Order, Proof
-from approval.cli.terminal import is_person, reporting
+from approval.cli.orders import Dialect, Foreign, Order, Proof
+from approval.cli.terminal import Exit, is_person, reporting
 from approval.core.call import Choice
 
 app = typer.Typer(
@@ -84,6 +84,70 @@ def check(
         from approval.cli import service  # noqa: PLC0415 - heavy
 
         service.check(config, offline=offline, as_json=as_json)
+
+
+@app.command("import")
+def import_policy(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A .json, .yaml or .yml file.")],
+    *,
+    dialect: Annotated[Dialect, typer.Option(help="Whose policy it is.")] = Dialect.AUTO,
+    promote: Annotated[
+        str,
+        typer.Option(metavar="TEXT", help="Hold for a person what is denied with just this text."),
+    ] = "",
+    out: Annotated[
+        Path | None, typer.Option(help="A new .toml or .json file; otherwise TOML, printed.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Turn a policy of Intercept or PolicyLayer into ours; it never allows more.
+
+    What became of every rule is printed. What cannot be carried over is an error,
+    and nothing is written.
+    """
+    with reporting():
+        from approval.cli import policies  # noqa: PLC0415 - heavy
+
+        foreign = Foreign(dialect=dialect, promote=promote)
+        policies.import_policy(file, foreign, out, as_json=as_json)
+
+
+@app.command()
+def explain(
+    call: Annotated[
+        Path,
+        typer.Argument(
+            metavar="CALL.json",
+            help='{"agent", "upstream", "tool", "arguments"}; - is standard input.',
+        ),
+    ],
+    *,
+    config: ConfigFile = DEFAULT,
+    as_json: AsJson = False,
+) -> None:
+    """Judge one call and show every step. Nothing is sent and nobody is asked.
+
+    Exit code 0: the call is allowed; 3: it waits for a person; 4: it is denied;
+    2: it cannot be judged, for a file is missing or wrong.
+    """
+    with reporting(failed=Exit.USAGE):
+        from approval.cli import policies  # noqa: PLC0415 - heavy
+
+        policies.explain(config, call, as_json=as_json)
+
+
+@app.command()
+def lint(
+    *,
+    config: ConfigFile = DEFAULT,
+    strict: Annotated[bool, typer.Option("--strict", help="Fail on warnings too.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Find what loads and is hardly meant; exit code 1 when there are errors."""
+    with reporting():
+        from approval.cli import policies  # noqa: PLC0415 - heavy
+
+        policies.lint(config, strict=strict, as_json=as_json)
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """What a command line asks for, as values: who claims to decide, and what."""
 
+import enum
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,3 +24,19 @@ class Order:
     reason: str = ""
     digest: str | None = None
     ask: bool = False
+
+
+class Dialect(enum.StrEnum):
+    """Whose policy a file is that is to be imported."""
+
+    AUTO = "auto"
+    INTERCEPT = "intercept"
+    POLICYLAYER = "policylayer"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Foreign:
+    """How to import a policy. `promote` is the text of the denials that become gates, or empty."""
+
+    dialect: Dialect = Dialect.AUTO
+    promote: str = ""

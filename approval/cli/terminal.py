@@ -96,19 +96,22 @@ def is_person() -> bool:
 
 
 @contextmanager
-def reporting() -> Iterator[None]:
-    """Turn what goes wrong inside into words on standard error and an exit code."""
+def reporting(failed: Exit | None = None) -> Iterator[None]:
+    """Turn what goes wrong inside into words on standard error and an exit code.
+
+    `failed` is the code of every failure, for a command whose other codes are answers.
+    """
     try:
         yield
     except Misconfigured as error:
         complain(error.problems)
-        raise typer.Exit(Exit.MISCONFIGURED) from error
+        raise typer.Exit(failed or Exit.MISCONFIGURED) from error
     except StoreUnavailable as error:
         complain([str(error)])
-        raise typer.Exit(Exit.STORE) from error
+        raise typer.Exit(failed or Exit.STORE) from error
     except ApprovalError as error:
         complain([str(error)])
-        raise typer.Exit(Exit.REFUSED) from error
+        raise typer.Exit(failed or Exit.REFUSED) from error
     except KeyboardInterrupt as error:
         raise typer.Exit(Exit.INTERRUPTED) from error
 

@@ -39,7 +39,10 @@ def _condition(place: Place) -> Condition | None:
         return None
     path = _compiled_path(place.at("path"))
     test = _compiled_test(place, path)
-    return None if path is None or test is None else Condition(path=path, test=test)
+    if path is None or test is None:
+        return None
+    name, literal = str(place.at("op").value), place.at("value").value
+    return Condition(path=path, test=test, operator=name, literal=literal)
 
 
 def _compiled_path(place: Place) -> Path | None:

@@ -12,7 +12,7 @@ backtracks can be made to run for hours.
 import ipaddress
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import Protocol
 
@@ -66,10 +66,15 @@ class Path:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Condition:
-    """One line of a rule: what the operator makes of the value at the path."""
+    """One line of a rule: what the operator makes of the value at the path.
+
+    `operator` and `literal` are what the document says; only `test` judges.
+    """
 
     path: Path
     test: Test
+    operator: str = field(default="", compare=False)
+    literal: object = field(default=None, compare=False)
 
     def judge(self, facts: Mapping[str, object]) -> Truth:
         return self.test(self.path.find(facts))

@@ -97,9 +97,16 @@ def deciders(directory: Directory, call: Call) -> frozenset[str]:
 def barred(directory: Directory, call: Call) -> frozenset[str]:
     """Those who may never decide this call: the asker itself, and its owner where the rule says."""
     agent = directory.agents.get(call.asked.agent)
-    own = {call.asked.agent}
-    if call.requirement.not_owner and agent is not None and agent.owner is not None:
-        own.add(agent.owner)
+    return barred_from(agent, call.requirement) | {call.asked.agent}
+
+
+def barred_from(asker: Agent | None, requirement: Requirement) -> frozenset[str]:
+    """Those who may never decide what this agent asks under this requirement."""
+    if asker is None:
+        return frozenset()
+    own = {asker.name}
+    if requirement.not_owner and asker.owner is not None:
+        own.add(asker.owner)
     return frozenset(own)
 
 
@@ -115,6 +122,18 @@ def satisfied(
     asked = replace(call, requirement=requirement)
     voters = {vote.person for vote in approvals} - barred(directory, asked)
     pools = [directory.members(factor.approvers) & voters for factor in requirement.factors]
+    return _enough(requirement, pools)
+
+
+def attainable(directory: Directory, requirement: Requirement, asker: Agent | None) -> bool:
+    """Say whether all who may decide could together meet this, were they to approve."""
+    never = barred_from(asker, requirement)
+    pools = [directory.members(each.approvers) - never for each in requirement.factors]
+    return _enough(requirement, pools)
+
+
+def _enough(requirement: Requirement, pools: list[frozenset[str]]) -> bool:
+    """Say whether these people, one pool for each factor, meet the requirement."""
     if requirement.distinct:
         return _distinct(requirement.factors, pools)
     return bool(pools) and all(

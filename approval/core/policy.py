@@ -240,21 +240,40 @@ def evaluate(policy: Policy, subject: Subject) -> Verdict:
     """Judge one call. Never raises: what cannot be judged is denied, and says so."""
     path = ""
     try:
-        plan = _plan_for(policy, subject.tool)
+        plan = plan_for(policy, subject.tool)
         if plan.is_settled:
             return plan.verdict
-        quotes = [charge.spend.quote(subject.arguments) for charge in plan.charges]
-        facts = facts_of(subject) | _spend_facts(quotes)
+        quotes = quoted_by(plan, subject)
+        facts = facts_for(subject, quotes)
         findings: list[Finding] = []
         for rule in plan.rules:
             path = rule.path
             finding = rule.judge(facts)
             if finding is not None:
                 findings.append(finding)
-        verdict = _concluded(plan.verdict, [*findings, *_unpriced(plan, quotes)])
-        return _demanding(verdict, _demands(plan, quotes, subject))
+        return conclude(plan, findings, quotes, subject)
     except Exception as error:  # noqa: BLE001  # whatever fails inside a rule must end in a denial
-        return _denied(policy, _rule_error(error, path))
+        return failed(policy, error, path)
+
+
+def quoted_by(plan: Plan, subject: Subject) -> tuple[Quote, ...]:
+    """Say what the call costs by each of the plan's charges."""
+    return tuple(charge.spend.quote(subject.arguments) for charge in plan.charges)
+
+
+def facts_for(subject: Subject, quotes: Iterable[Quote]) -> dict[str, object]:
+    """Lay out what conditions may look at: the subject, and the price where there is one."""
+    known = next((quote.amount for quote in quotes if quote.amount is not None), None)
+    priced = {} if known is None else {"spend": {"amount": known}}
+    return facts_of(subject) | priced
+
+
+def conclude(
+    plan: Plan, findings: Iterable[Finding], quotes: tuple[Quote, ...], subject: Subject
+) -> Verdict:
+    """Put together what the rules object to, what has no price, and what the call takes."""
+    verdict = _concluded(plan.verdict, [*findings, *_unpriced(plan, quotes)])
+    return _demanding(verdict, _demands(plan, quotes, subject))
 
 
 def combine(first: Verdict, *others: Verdict) -> Verdict:
@@ -280,7 +299,7 @@ def combine(first: Verdict, *others: Verdict) -> Verdict:
 def is_hidden(policy: Policy, tool: str) -> bool:
     """Say whether the policy keeps this tool out of every listing."""
     try:
-        return _plan_for(policy, tool).hidden
+        return plan_for(policy, tool).hidden
     except UnicodeEncodeError:
         # Half a surrogate pair in a name: no glob can judge it, so nobody is shown it.
         return True
@@ -327,7 +346,8 @@ def tool_pattern(text: str, path: str) -> ToolPattern:
 # --- what the tool's name decides ---
 
 
-def _plan_for(policy: Policy, tool: str) -> Plan:
+def plan_for(policy: Policy, tool: str) -> Plan:
+    """Give what the tool's name alone decides, worked out once."""
     plan = policy.plans.get(tool)
     if plan is None:
         plan = _plan(policy, tool)
@@ -365,19 +385,13 @@ def _first(patterns: Iterable[ToolPattern], tool: str) -> ToolPattern | None:
 # --- what a call takes ---
 
 
-def _spend_facts(quotes: list[Quote]) -> dict[str, object]:
-    """Give conditions the price, where there is one to judge by."""
-    known = next((quote.amount for quote in quotes if quote.amount is not None), None)
-    return {} if known is None else {"spend": {"amount": known}}
-
-
-def _unpriced(plan: Plan, quotes: list[Quote]) -> Iterator[Finding]:
+def _unpriced(plan: Plan, quotes: tuple[Quote, ...]) -> Iterator[Finding]:
     for charge, quote in zip(plan.charges, quotes, strict=True):
         if (finding := charge.judge(quote)) is not None:
             yield finding
 
 
-def _demands(plan: Plan, quotes: list[Quote], subject: Subject) -> Iterator[Demand]:
+def _demands(plan: Plan, quotes: tuple[Quote, ...], subject: Subject) -> Iterator[Demand]:
     for charge, quote in zip(plan.charges, quotes, strict=True):
         yield charge.demand(quote, subject)
     for limit in plan.limits:
@@ -458,10 +472,11 @@ def _reason(code: str, path: str) -> Reason:
     return Reason(code=code, path=path, text=_SENTENCES[code])
 
 
-def _rule_error(error: Exception, path: str) -> Reason:
+def failed(policy: Policy, error: Exception, path: str) -> Verdict:
+    """Deny because the rule at `path` failed."""
     # The kind of error only: its message may quote arguments.
     text = (
         f"A rule of the policy failed ({type(error).__name__}), so the call is denied. Tell the"
         " operator; do not retry."
     )
-    return Reason(code="rule_error", path=path, text=text)
+    return _denied(policy, Reason(code="rule_error", path=path, text=text))

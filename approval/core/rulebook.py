@@ -27,15 +27,8 @@ class Rulebook:
         asker = self.directory.agents.get(agent)
         rules = self.policies.get(upstream)
         if asker is None or rules is None or upstream not in asker.upstreams:
-            return _NO_ACCESS
-        subject = Subject(
-            agent=asker.name,
-            owner=asker.owner,
-            groups=asker.groups,
-            upstream=upstream,
-            tool=tool,
-            arguments=arguments,
-        )
+            return NO_ACCESS
+        subject = subject_of(asker, upstream, tool, arguments)
         verdict = policy.evaluate(rules, subject)
         narrower = self.narrowing.get((agent, upstream))
         if narrower is None:
@@ -48,7 +41,19 @@ class Rulebook:
         return any(rules is not None and policy.is_hidden(rules, tool) for rules in covering)
 
 
-_NO_ACCESS = Verdict(
+def subject_of(asker: Agent, upstream: str, tool: str, arguments: JSON) -> Subject:
+    """Say of whom and of what a policy is asked."""
+    return Subject(
+        agent=asker.name,
+        owner=asker.owner,
+        groups=asker.groups,
+        upstream=upstream,
+        tool=tool,
+        arguments=arguments,
+    )
+
+
+NO_ACCESS = Verdict(
     outcome=Outcome.DENY,
     reasons=(
         Reason(

@@ -69,6 +69,13 @@ def test_every_kind_of_failure_has_its_exit_code(
     assert capsys.readouterr().err == told
 
 
+@pytest.mark.parametrize("error", [Misconfigured(("a",)), StoreUnavailable("b"), Declined("c")])
+def test_a_command_whose_codes_are_answers_fails_with_one_of_its_own(error: Exception) -> None:
+    with pytest.raises(typer.Exit) as caught, reporting(failed=Exit.USAGE):
+        raise error
+    assert caught.value.exit_code == Exit.USAGE
+
+
 def test_a_fault_of_ours_is_not_hidden() -> None:
     with pytest.raises(ZeroDivisionError), reporting():
         raise ZeroDivisionError

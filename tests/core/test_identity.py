@@ -5,12 +5,13 @@ from dataclasses import replace
 
 import pytest
 
-from approval.core.call import Choice, Factor, Vote
+from approval.core.call import Choice, Factor, Requirement, Vote
 from approval.core.identity import (
     Agent,
     Directory,
     Person,
     Right,
+    attainable,
     barred,
     deciders,
     same_digest,
@@ -189,3 +190,45 @@ def test_a_voter_who_left_no_longer_counts() -> None:
     moved = make_directory(groups={"finance": ("bob",)})
     for directory in (gone, moved):
         assert not satisfied(directory, call, call.requirement, approvals("ann"))
+
+
+# --- whether a gate could be met at all ---
+
+TRIO = Directory(
+    people={name: Person(name=name, title=name) for name in ("ann", "bob", "carl")},
+    groups={"pair": ("ann", "bob")},
+)
+OWNED = Agent(name="ops", upstreams=frozenset(), owner="ann")
+
+
+@pytest.mark.parametrize(
+    ("factors", "distinct", "not_owner", "asker", "met"),
+    [
+        ([("pair", 1)], False, True, None, True),
+        ([("pair", 2)], False, True, None, True),
+        ([("pair", 3)], False, True, None, False),
+        ([("pair", 2)], False, True, OWNED, False),
+        ([("pair", 2)], False, False, OWNED, True),
+        ([("ann", 1)], False, True, OWNED, False),
+        ([("ann", 1), ("pair", 1)], True, True, None, True),
+        ([("ann", 1), ("pair", 2)], True, True, None, False),
+        ([("ann", 1), ("pair", 2)], False, True, None, True),
+        ([("ann", 1), ("ann", 1), ("carl", 1)], True, True, None, False),
+        ([("nobody", 1)], False, True, None, False),
+        ([], False, True, None, False),
+        ([("ann", 1)], False, False, Agent(name="ann", upstreams=frozenset()), False),
+    ],
+)
+def test_a_gate_is_attainable_when_all_who_may_decide_would_do(
+    factors: list[tuple[str, int]],
+    distinct: bool,
+    not_owner: bool,
+    asker: Agent | None,
+    met: bool,
+) -> None:
+    requirement = Requirement(
+        factors=tuple(Factor(approvers=(name,), approvals=count) for name, count in factors),
+        distinct=distinct,
+        not_owner=not_owner,
+    )
+    assert attainable(TRIO, requirement, asker) is met

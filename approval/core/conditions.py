@@ -302,6 +302,22 @@ def number(value: object) -> int | Decimal | None:
     return None
 
 
+def sent_number(value: object) -> int | Decimal | None:
+    """Give the value of a number that every reader takes for the same one, and None for another.
+
+    In plainly allowed calls a number goes on as it came. 99.99999999999999999 is less than 100 to
+    us and is 100 to an upstream that reads doubles: it must not slip past `gte 100`, so nobody can
+    tell what it is.
+    """
+    exact = number(value)
+    if exact is None:
+        return None
+    try:
+        return exact if Decimal(repr(float(exact))) == exact else None
+    except OverflowError:
+        return None
+
+
 def host_of(text: str) -> str | None:
     """Give the host of `scheme://host…` or of a bare `host:port`, or None where readers differ.
 
@@ -374,7 +390,7 @@ def _decimal(token: str) -> Decimal | None:
 
 def _on_numbers(judge: Callable[[int | Decimal], bool]) -> Test:
     def test(value: object) -> Truth:
-        found = number(value)
+        found = sent_number(value)
         return None if found is None else judge(found)
 
     return test

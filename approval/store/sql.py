@@ -1,11 +1,16 @@
 """Units of work: what is read and written together, the same on every database.
 
 Each is a plain function over a SQLAlchemy connection inside a transaction that its engine has
-opened. Lock order everywhere: call, attempt, audit head last; the engine writes the audit entries a
-unit leaves in its `Work` after the units, so that the head is held for the shortest time.
+opened, and an engine may run it more than once before its transaction is committed. Lock order
+everywhere: names, call, attempt, audit head last; the engine writes the audit entries and notices a
+unit leaves in its `Work` after the units, so that the head is held for the shortest time, and
+notices are numbered in the order of commits.
+
+Where a unit reads a row that it goes on to write, it says `with_for_update()`: PostgreSQL locks the
+row, and SQLite, which has one writer at a time, leaves the words out.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -14,6 +19,7 @@ from sqlalchemy import (
     Connection,
     Row,
     RowMapping,
+    Select,
     bindparam,
     delete,
     func,
@@ -51,16 +57,39 @@ CREDENTIALS: Final = "credentials"
 """The subject of a notice that says: tokens were issued or revoked."""
 
 
+def _is_alone(name: str) -> None:
+    """Do nothing: there is one writer at a time, whatever the name."""
+
+
 @dataclass(slots=True)
 class Work:
     """One unit's share of a transaction: its connection, the store's time, what it leaves behind.
 
-    `now` was read after the lock was taken. `entries` go into the trail with the same commit.
+    `alone` keeps everybody else who asks for the same name out until the transaction ends: for what
+    has no row yet that could be locked. `entries` go into the trail, and `notices` to the other
+    processes, with the same commit.
     """
 
     connection: Connection
-    now: datetime
+    clock: Callable[[], datetime]
+    alone: Callable[[str], None] = _is_alone
     entries: list[Entry] = field(default_factory=list)
+    notices: list[tuple[str, int]] = field(default_factory=list)
+    read_at: datetime | None = None
+
+    @property
+    def now(self) -> datetime:
+        """The store's time, read when a unit first asks for it: once it has its locks."""
+        if self.read_at is None:
+            self.read_at = self.clock()
+        return self.read_at
+
+
+def tell(work: Work, now: datetime) -> None:
+    """Write what a unit leaves for other processes to hear."""
+    for subject, version in work.notices:
+        row = {"subject": subject, "version": version, "at": now}
+        work.connection.execute(insert(notices), row)
 
 
 # --- calls ---
@@ -69,6 +98,7 @@ _CALL = select(calls, call_bodies.c.arguments).join(
     call_bodies, call_bodies.c.call_id == calls.c.id
 )
 _CALL_BY_ID = _CALL.where(calls.c.id == bindparam("id"))
+_CALL_TO_CHANGE = _CALL_BY_ID.with_for_update(of=calls)
 _EQUAL = _CALL.where(
     calls.c.agent == bindparam("agent"),
     calls.c.upstream == bindparam("upstream"),
@@ -78,8 +108,8 @@ _EQUAL = _CALL.where(
 )
 # The index `call_live_once` lets this find one row at most. It is asked first, for ids tell which
 # call is the latest only while the clock moves: set back, it stands still until it has caught up.
-_EQUAL_LIVE = _EQUAL.where(text(LIVE))
-_EQUAL_LATEST = _EQUAL.order_by(calls.c.id.desc()).limit(1)
+_EQUAL_LIVE = _EQUAL.where(text(LIVE)).with_for_update(of=calls)
+_EQUAL_LATEST = _EQUAL.order_by(calls.c.id.desc()).limit(1).with_for_update(of=calls)
 _VOTES = select(votes).where(votes.c.call_id == bindparam("id")).order_by(votes.c.at)
 _ATTEMPT = (
     select(attempts)
@@ -91,7 +121,11 @@ _ATTEMPT = (
 
 def get(connection: Connection, call_id: CallId) -> Call:
     """Read one call; `NotFound` if there is none."""
-    row = connection.execute(_CALL_BY_ID, {"id": call_id}).mappings().one_or_none()
+    return _get(connection, _CALL_BY_ID, call_id)
+
+
+def _get(connection: Connection, query: Select[Any], call_id: CallId) -> Call:
+    row = connection.execute(query, {"id": call_id}).mappings().one_or_none()
     if row is None:
         raise NotFound("there is no such call")
     return _whole(connection, row)
@@ -113,11 +147,14 @@ def admit(work: Work, asked: ToolCall, step: Admission) -> Change:
         "arguments_digest": asked.arguments_digest,
         "key": asked.key,
     }
-    _refuse_reused_key(work, asked)
+    # Of two requests that would make one call, or two calls under one key, the second waits here:
+    # there is no row yet that it could wait for.
+    work.alone("\0".join((asked.agent, asked.key) if asked.key else identity.values()))
     row = (
         work.connection.execute(_EQUAL_LIVE, identity).mappings().one_or_none()
         or work.connection.execute(_EQUAL_LATEST, identity).mappings().one_or_none()
     )
+    _refuse_reused_key(work, asked)
     existing = _whole(work.connection, row) if row is not None else None
     change = step(existing, work.now)
     if change.event is Event.HOLD:
@@ -149,7 +186,7 @@ def _refuse_reused_key(work: Work, asked: ToolCall) -> None:
 
 def advance(work: Work, call_id: CallId, step: Step) -> Change:
     """Read the call under the lock, run the step, write what it says."""
-    before = get(work.connection, call_id)
+    before = _get(work.connection, _CALL_TO_CHANGE, call_id)
     change = step(before, work.now)
     if change.event is not None:
         _save(work, before, change)
@@ -209,13 +246,7 @@ def _save_answer(connection: Connection, call_id: CallId, answer: Answer) -> Non
 
 def _tell(work: Work, change: Change) -> None:
     work.entries.append(change.entry())
-    _notice(work, change.call.id, change.call.version)
-
-
-def _notice(work: Work, subject: str, version: int) -> None:
-    work.connection.execute(
-        insert(notices), {"subject": subject, "version": version, "at": work.now}
-    )
+    work.notices.append((change.call.id, change.call.version))
 
 
 _ENDED: Final = tuple(status.value for status in Status if status.ended)
@@ -232,7 +263,7 @@ def listen(work: Work, call_id: CallId, listener: Listener, owner: str) -> None:
         named &= calls.c.listener_owner == owner
     row = {"listener": listener.value, "listener_owner": owner}
     if work.connection.execute(update(calls).where(named).values(row)).rowcount:
-        _notice(work, call_id, 0)
+        work.notices.append((call_id, 0))
 
 
 def deliver(work: Work, call_id: CallId, entry: Entry) -> None:
@@ -332,7 +363,7 @@ def keep_credential(work: Work, credential: Credential, entry: Entry) -> None:
         },
     )
     work.entries.append(entry)
-    _notice(work, CREDENTIALS, 0)
+    work.notices.append((CREDENTIALS, 0))
 
 
 def find_credentials(connection: Connection, kind: str, now: datetime) -> tuple[Credential, ...]:
@@ -345,7 +376,8 @@ def find_credentials(connection: Connection, kind: str, now: datetime) -> tuple[
 def spend_credential(work: Work, kind: str, digest: str, entry: Entry) -> Credential | None:
     """Take a credential away and answer it, if it is there and has not expired."""
     same = (credentials.c.kind == kind) & (credentials.c.digest == digest)
-    row = work.connection.execute(select(credentials).where(same)).one_or_none()
+    query = select(credentials).where(same).with_for_update()
+    row = work.connection.execute(query).one_or_none()
     if row is None or (row.expires_at is not None and row.expires_at <= work.now):
         return None
     taken = work.connection.execute(delete(credentials).where(same))
@@ -353,7 +385,7 @@ def spend_credential(work: Work, kind: str, digest: str, entry: Entry) -> Creden
         return None
     found = _credential(row)
     work.entries.append(replace(entry, facts={**entry.facts, "bearer": found.subject}))
-    _notice(work, CREDENTIALS, 0)
+    work.notices.append((CREDENTIALS, 0))
     return found
 
 

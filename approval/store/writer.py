@@ -34,7 +34,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from approval.core import audit
 from approval.core.audit import Entry
 from approval.errors import Conflict, StoreUnavailable, Unreadable
-from approval.store.sql import Work
+from approval.store.sql import Work, tell
 from approval.store.tables import SCHEMA, from_microseconds, to_microseconds
 
 QUEUE_LIMIT: Final = 10_000
@@ -276,8 +276,9 @@ class Writer:
             return
         self._database.execute("SAVEPOINT unit")
         with job.blamed():
-            work = Work(self._connection, now)
+            work = Work(self._connection, lambda: now)
             job.unit(work)
+            tell(work, now)
             chain.add(work.entries, now)
         if job.error is not None:
             self._database.execute("ROLLBACK TO unit")

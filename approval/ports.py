@@ -12,7 +12,10 @@ from approval.core.demand import Count, Demand, Holdings
 from approval.core.lifecycle import Change
 
 Step = Callable[[Call, datetime], Change]
-"""A pure step from a call, and the store's time after the lock, to its change."""
+"""A pure step from a call, and the store's time after the lock, to its change.
+
+A store may run it more than once: only the change of the last run is written.
+"""
 
 Admission = Callable[[Call | None, Holdings, datetime], Change]
 """A pure step from the latest equal call, if there is one, and from what the demand meets, to a new

@@ -31,7 +31,7 @@ class Parts:
 
     service: Service
     send: Send
-    take_duty: Callable[[], bool]
+    take_duty: Callable[[], Awaitable[bool]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +85,7 @@ DUTIES: Final = (
 
 async def sweep(parts: Parts) -> None:
     """Do what must be done before anybody is let in: expire what fell due while nobody ran."""
-    if parts.take_duty():
+    if await parts.take_duty():
         await expire(parts)
 
 
@@ -107,7 +107,7 @@ async def _repeat(duty: Duty, parts: Parts) -> None:
 async def attempt(duty: Duty, parts: Parts) -> bool | None:
     """Do a duty once: True when done, None when another process does it, False when it failed."""
     try:
-        if duty.alone and not parts.take_duty():
+        if duty.alone and not await parts.take_duty():
             return None
         await duty.run_once(parts)
     except StoreUnavailable:

@@ -1,16 +1,19 @@
 """What the whole suite shares: the parts a machine may lack, found or loudly missed.
 
-Tests marked `npm` or `browser` are skipped where their part is missing, and the last lines of the
-run say so. On a build machine (`CI=true`) a missing part is an error: nothing hides there.
+Tests marked `npm`, `browser` or `postgres` are skipped where their part is missing, and the last
+lines of the run say so. On a build machine (`CI=true`) a missing part is an error: nothing hides
+there.
 """
 
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from tests import postgres
 
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 NPM_SERVERS = "@modelcontextprotocol"
@@ -37,7 +40,7 @@ def missing_browser() -> str | None:
     return None if find_chromium() else f"none of {', '.join(CHROMIUMS)} is on the PATH"
 
 
-MISSING = {"npm": missing_npm, "browser": missing_browser}
+MISSING = {"npm": missing_npm, "browser": missing_browser, "postgres": postgres.missing}
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -84,3 +87,17 @@ def chromium() -> str:
     path = find_chromium()
     assert path is not None
     return path
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[postgres.Server]:
+    """Run a PostgreSQL for the tests marked `postgres`."""
+    with postgres.running() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres_server: postgres.Server) -> Iterator[str]:
+    """Give the URL of a database with our schema, and nobody else's."""
+    with postgres_server.database() as url:
+        yield url

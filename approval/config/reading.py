@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
+from urllib.parse import parse_qsl
 
 from approval.config import checks
 from approval.config.directory import names_in, read_directory
 from approval.config.document import Document
 from approval.config.policies import read_policies
 from approval.config.problems import Key
-from approval.config.sections import Audit, Database, Local, Server
+from approval.config.sections import Audit, Database, Local, Location, Server
 from approval.core.rulebook import Rulebook
 from approval.gateway.settings import GatewaySettings, UpstreamSettings
 
@@ -24,7 +25,7 @@ class Config:
 
     path: Path
     server: Server
-    database: Path
+    database: Location
     upstreams: Mapping[str, UpstreamSettings]
     gateway: GatewaySettings
     audit: Audit
@@ -48,7 +49,7 @@ def load(path: Path | str, environment: Mapping[str, str] | None = None) -> Conf
     document.check_names()
     names = names_in(document)
     server = document.section(Server, "server") or Server()
-    database = document.section(Database, "database") or Database()
+    database = _database(document)
     gateway = _gateway(document)
     audit = document.section(Audit, "audit") or Audit()
     _check_server(document, server)
@@ -66,7 +67,7 @@ def load(path: Path | str, environment: Mapping[str, str] | None = None) -> Conf
     return Config(
         path=document.path,
         server=server,
-        database=document.folder / database.url,
+        database=database.location(document.folder),
         upstreams=upstreams,
         gateway=gateway,
         audit=audit,
@@ -74,6 +75,24 @@ def load(path: Path | str, environment: Mapping[str, str] | None = None) -> Conf
         rules=rules,
         files=frozenset(document.files | document.sources.files),
         warnings=(*document.sources.warnings, *_warnings(server)),
+    )
+
+
+def _database(document: Document) -> Database:
+    """Read `[database]`. An address with a password in it must come from outside the file."""
+    table = dict(document.table("database"))
+    if "url" in table:
+        url = table.pop("url")
+        name = " ".join(("url", *_parameters(url)))
+        found = document.attempt(("database", "url"), partial(document.sources.setting, name, url))
+        table |= {"url": found} if found is not None else {}
+    return document.problems.read(Database, table, ("database",)) or Database()
+
+
+def _parameters(url: object) -> tuple[str, ...]:
+    """Name what an address says after its question mark: `password` may be among it."""
+    return (
+        tuple(name for name, _ in parse_qsl(url.partition("?")[2])) if isinstance(url, str) else ()
     )
 
 

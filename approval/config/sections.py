@@ -5,13 +5,14 @@ import ipaddress
 import re
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Final
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, StrictStr
 from pydantic.functional_validators import AfterValidator
+from typing_extensions import override
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -138,25 +139,61 @@ class Server(BaseModel):
     allowed_origins: Origins = ()
 
 
-def _sqlite_file(text: str) -> str:
-    if re.match(r"postgres(ql)?(\+[a-z]+)?:", text):
-        raise ValueError(
-            "names PostgreSQL, which comes with the next release; write sqlite:///approval.db"
-        )
-    scheme, found, path = text.partition(":///")
-    if scheme != "sqlite" or not found:
-        raise ValueError("is no database this release knows; write sqlite:///approval.db")
-    if not path or path == ":memory:" or any(character in path for character in "?#\0"):
-        raise ValueError("names no file; write sqlite:///approval.db")
-    return path
+def _database(text: str) -> str:
+    scheme, _, rest = text.partition("://")
+    match scheme:
+        case "sqlite":
+            path = rest.removeprefix("/")
+            if path in {"", rest, ":memory:"} or any(character in path for character in "?#\0"):
+                raise ValueError("names no file; write sqlite:///approval.db")
+        case "postgresql" | "postgres":
+            if not _names_a_database(text):
+                raise ValueError("names no database; write postgresql://user@host/approval")
+        case _:
+            forms = "sqlite:///approval.db or postgresql://user@host/approval"
+            raise ValueError(f"is no database this release knows; write {forms}")
+    return text
+
+
+def _names_a_database(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        good = parts.port != 0
+    except ValueError:
+        return False
+    return good and len(parts.path) > 1 and not parts.fragment and url.isprintable()
 
 
 class Database(BaseModel):
-    """`[database]`: where everything is kept. The path is relative to the configuration."""
+    """`[database]`: where everything is kept. A file's path is relative to the configuration."""
 
     model_config = _STRICT
 
-    url: Annotated[StrictStr, AfterValidator(_sqlite_file)] = "approval.db"
+    url: Annotated[StrictStr, AfterValidator(_database)] = "sqlite:///approval.db"
+
+    def location(self, folder: Path) -> "Location":
+        """Say where that is, for a configuration in this folder."""
+        scheme, _, path = self.url.partition(":///")
+        return Location(f"sqlite:///{folder / path}" if scheme == "sqlite" else self.url)
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where the database is. Its text is for people; in `url` there may be a password."""
+
+    url: str = field(repr=False)
+
+    @property
+    def is_file(self) -> bool:
+        return self.url.startswith("sqlite:///")
+
+    @override
+    def __str__(self) -> str:
+        if self.is_file:
+            return self.url.removeprefix("sqlite:///")
+        parts = urlsplit(self.url)
+        user, at, host = parts.netloc.rpartition("@")
+        return f"postgresql://{user.partition(':')[0]}{at}{host}{parts.path}"
 
 
 class AgentEntry(BaseModel):

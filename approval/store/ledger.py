@@ -31,6 +31,10 @@ from approval.store.tables import (
     reservations,
     to_microseconds,
 )
+from approval.store.tables import (
+    meters as meter_rows,
+)
+from approval.store.work import Work
 
 _NEVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
 """When a count that nobody has used was used last."""
@@ -63,6 +67,12 @@ _LATEST = (
 _EMPTY = delete(rate_slots).where(rate_slots.c.count_id == bindparam("b_id"))
 _SLOTS = select(rate_slots).where(rate_slots.c.count_id == bindparam("count_id"))
 _SAVE_COUNT = update(rate_counts).where(rate_counts.c.id == bindparam("b_id"))
+# Others may refer to the row meanwhile: nobody changes what they refer to.
+_METER = (
+    select(meter_rows.c.id)
+    .where(meter_rows.c.id == bindparam("id"))
+    .with_for_update(key_share=True)
+)
 _WINDOW = (
     select(meter_windows)
     .where(
@@ -107,17 +117,23 @@ def held_by(connection: Connection, call_id: str) -> tuple[Reservation, ...]:
 # --- what a demand meets ---
 
 
-def holdings(
-    connection: Connection, demand: Demand | None, now: datetime, *, call_id: CallId | None = None
-) -> Holdings:
-    """Lock and read the sums and counts of a demand, without what `call_id` itself holds."""
+def holdings(work: Work, demand: Demand | None, *, call_id: CallId | None = None) -> Holdings:
+    """Lock and read the sums and counts of a demand, without what `call_id` itself holds.
+
+    The time is read once all is locked: whoever waited here must not write an earlier instant than
+    the one it waited for, nor count in a window that has ended meanwhile.
+    """
     if demand is None:
         return Holdings()
-    rings = {each.key.id: _ring(connection, each, now) for each in demand.counts}
+    for each in demand.counts:
+        _lock_count(work.connection, each)
+    for draw in demand.draws:
+        _lock_meter(work.connection, draw)
+    rings = {each.key.id: _ring(work.connection, each, work.now) for each in demand.counts}
     usage: dict[str, Usage] = {}
     room_at: dict[str, datetime] = {}
     for draw in demand.draws:
-        usage[draw.meter_id] = _usage(connection, draw, now, call_id or "", room_at)
+        usage[draw.meter_id] = _usage(work.connection, draw, work.now, call_id or "", room_at)
     return Holdings(usage=usage, rings=rings, room_at=room_at)
 
 
@@ -128,7 +144,6 @@ def _usage(
         "meter_id": draw.meter_id,
         "window_start": to_microseconds(meters.window_start(draw, now)),
     }
-    _make_meter(connection, draw)
     connection.execute(_MAKE_WINDOW, key)
     row = connection.execute(_WINDOW, key).one()
     window = draw.meter.window
@@ -149,8 +164,8 @@ def _usage(
     return usage
 
 
-def _make_meter(connection: Connection, draw: Draw) -> None:
-    """Make the meter's own row, which its windows refer to."""
+def _lock_meter(connection: Connection, draw: Draw) -> None:
+    """Make the meter's own row, and lock it: one admission at a time."""
     meter = draw.meter
     connection.execute(
         _MAKE_METER,
@@ -162,11 +177,17 @@ def _make_meter(connection: Connection, draw: Draw) -> None:
             "key": json.dumps(draw.key),
         },
     )
+    connection.execute(_METER, {"id": draw.meter_id})
+
+
+def _lock_count(connection: Connection, each: Count) -> None:
+    key = {"id": each.key.id, "family": each.key.family, "now": to_microseconds(_NEVER)}
+    connection.execute(_MAKE_COUNT, key)
+    connection.execute(_COUNT, key)
 
 
 def _ring(connection: Connection, each: Count, now: datetime) -> Ring:
     key = {"id": each.key.id, "family": each.key.family}
-    connection.execute(_MAKE_COUNT, {**key, "now": to_microseconds(_NEVER)})
     row = connection.execute(_COUNT, key).one()
     latest = connection.execute(_LATEST, key).one()
     if latest.id != row.id:

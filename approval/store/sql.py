@@ -1,12 +1,17 @@
 """Units of work: what is read and written together, the same on every database.
 
 Each is a plain function over a SQLAlchemy connection inside a transaction that its engine has
-opened. Lock order everywhere: call, attempt, audit head last; the engine writes the audit entries a
-unit leaves in its `Work` after the units, so that the head is held for the shortest time.
+opened, and an engine may run it more than once before its transaction is committed. Lock order
+everywhere: names, call, attempt, audit head last; the engine writes the audit entries and notices a
+unit leaves in its `Work` after the units, so that the head is held for the shortest time, and
+notices are numbered in the order of commits.
+
+Where a unit reads a row that it goes on to write, it says `with_for_update()`: PostgreSQL locks the
+row, and SQLite, which has one writer at a time, leaves the words out.
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -14,6 +19,7 @@ from sqlalchemy import (
     Connection,
     Row,
     RowMapping,
+    Select,
     bindparam,
     delete,
     func,
@@ -45,6 +51,7 @@ from approval.store.tables import (
     processes,
     votes,
 )
+from approval.store.work import Work
 
 ALIVE: Final = timedelta(seconds=15)
 KEEP_NOTICES: Final = timedelta(hours=1)
@@ -54,24 +61,13 @@ CREDENTIALS: Final = "credentials"
 """The subject of a notice that says: tokens were issued or revoked."""
 
 
-@dataclass(slots=True)
-class Work:
-    """One unit's share of a transaction: its connection, the store's time, what it leaves behind.
-
-    `now` was read after the lock was taken. `entries` go into the trail with the same commit.
-    """
-
-    connection: Connection
-    now: datetime
-    entries: list[Entry] = field(default_factory=list)
-
-
 # --- calls ---
 
 _CALL = select(calls, call_bodies.c.arguments).join(
     call_bodies, call_bodies.c.call_id == calls.c.id
 )
 _CALL_BY_ID = _CALL.where(calls.c.id == bindparam("id"))
+_CALL_TO_CHANGE = _CALL_BY_ID.with_for_update(of=calls)
 _EQUAL = _CALL.where(
     calls.c.agent == bindparam("agent"),
     calls.c.upstream == bindparam("upstream"),
@@ -81,8 +77,8 @@ _EQUAL = _CALL.where(
 )
 # The index `call_live_once` lets this find one row at most. It is asked first, for ids tell which
 # call is the latest only while the clock moves: set back, it stands still until it has caught up.
-_EQUAL_LIVE = _EQUAL.where(text(LIVE))
-_EQUAL_LATEST = _EQUAL.order_by(calls.c.id.desc()).limit(1)
+_EQUAL_LIVE = _EQUAL.where(text(LIVE)).with_for_update(of=calls)
+_EQUAL_LATEST = _EQUAL.order_by(calls.c.id.desc()).limit(1).with_for_update(of=calls)
 _VOTES = select(votes).where(votes.c.call_id == bindparam("id")).order_by(votes.c.at)
 _ATTEMPT = (
     select(attempts)
@@ -94,7 +90,11 @@ _ATTEMPT = (
 
 def get(connection: Connection, call_id: CallId) -> Call:
     """Read one call; `NotFound` if there is none."""
-    row = connection.execute(_CALL_BY_ID, {"id": call_id}).mappings().one_or_none()
+    return _get(connection, _CALL_BY_ID, call_id)
+
+
+def _get(connection: Connection, query: Select[Any], call_id: CallId) -> Call:
+    row = connection.execute(query, {"id": call_id}).mappings().one_or_none()
     if row is None:
         raise NotFound("there is no such call")
     return _whole(connection, row)
@@ -115,7 +115,7 @@ def _held(connection: Connection, row: RowMapping) -> tuple[Reservation, ...]:
 def count(work: Work, counts: tuple[Count, ...], step: Counting) -> Counted:
     """Raise the counts of a call that is merely counted, and leave its entry."""
     demand = Demand(counts=counts)
-    counted = step(ledger.holdings(work.connection, demand, work.now), work.now)
+    counted = step(ledger.holdings(work, demand), work.now)
     ledger.take(work.connection, counted.taken, work.now)
     work.entries.append(counted.entry)
     return counted
@@ -130,13 +130,16 @@ def admit(work: Work, asked: ToolCall, demand: Demand | None, step: Admission) -
         "arguments_digest": asked.arguments_digest,
         "key": asked.key,
     }
-    _refuse_reused_key(work, asked)
+    # Of two requests that would make one call, or two calls under one key, the second waits here:
+    # there is no row yet that it could wait for.
+    work.alone("\0".join((asked.agent, asked.key) if asked.key else identity.values()))
     row = (
         work.connection.execute(_EQUAL_LIVE, identity).mappings().one_or_none()
         or work.connection.execute(_EQUAL_LATEST, identity).mappings().one_or_none()
     )
     existing = _whole(work.connection, row) if row is not None else None
-    held = ledger.holdings(work.connection, demand, work.now)
+    held = ledger.holdings(work, demand)
+    _refuse_reused_key(work, asked)
     change = step(existing, held, work.now)
     match change.event:
         case Event.HOLD | Event.ALLOW:
@@ -152,9 +155,9 @@ def admit(work: Work, asked: ToolCall, demand: Demand | None, step: Admission) -
 
 def claim(work: Work, call_id: CallId, demands: Demands, step: Claim) -> Change:
     """Read the call under the lock, and what its demand meets now; run the step, write."""
-    before = get(work.connection, call_id)
+    before = _get(work.connection, _CALL_TO_CHANGE, call_id)
     demand = demands(before)
-    held = ledger.holdings(work.connection, demand, work.now, call_id=call_id)
+    held = ledger.holdings(work, demand, call_id=call_id)
     change = step(before, held, work.now)
     if change.event is not None:
         _save(work, before, change, demand)
@@ -183,7 +186,7 @@ def _refuse_reused_key(work: Work, asked: ToolCall) -> None:
 
 def advance(work: Work, call_id: CallId, step: Step) -> Change:
     """Read the call under the lock, run the step, write what it says."""
-    before = get(work.connection, call_id)
+    before = _get(work.connection, _CALL_TO_CHANGE, call_id)
     change = step(before, work.now)
     if change.event is not None:
         _save(work, before, change)
@@ -195,7 +198,6 @@ _INSERT = insert(calls)
 _INSERT_BODY = insert(call_bodies)
 _INSERT_VOTE = insert(votes)
 _INSERT_ATTEMPT = insert(attempts)
-_INSERT_NOTICE = insert(notices)
 _SAVE = update(calls).where(
     calls.c.id == bindparam("b_id"), calls.c.version == bindparam("b_version")
 )
@@ -262,12 +264,7 @@ def _save_answer(connection: Connection, call_id: CallId, answer: Answer) -> Non
 
 def _tell(work: Work, change: Change) -> None:
     work.entries.append(change.entry())
-    _notice(work, change.call.id, change.call.version)
-
-
-def _notice(work: Work, subject: str, version: int) -> None:
-    row = {"subject": subject, "version": version, "at": work.now}
-    work.connection.execute(_INSERT_NOTICE, row)
+    work.notices.append((change.call.id, change.call.version))
 
 
 _ENDED: Final = tuple(status.value for status in Status if status.ended)
@@ -284,7 +281,7 @@ def listen(work: Work, call_id: CallId, listener: Listener, owner: str) -> None:
         named &= calls.c.listener_owner == owner
     row = {"listener": listener.value, "listener_owner": owner}
     if work.connection.execute(update(calls).where(named).values(row)).rowcount:
-        _notice(work, call_id, 0)
+        work.notices.append((call_id, 0))
 
 
 def deliver(work: Work, call_id: CallId, entry: Entry) -> None:
@@ -351,7 +348,9 @@ def changes(connection: Connection, after: int) -> tuple[tuple[tuple[str, int], 
 _BEAT = update(processes).where(processes.c.instance == bindparam("b_instance"))
 _FIRST_BEAT = insert(processes)
 _FORGET_PROCESSES = delete(processes).where(processes.c.heartbeat_at < bindparam("before"))
-_FORGET_NOTICES = delete(notices).where(notices.c.at < bindparam("before"))
+# Not the newest: its number tells PostgreSQL's engine whether anything was written since.
+_NEWEST = select(func.max(notices.c.id)).scalar_subquery()
+_FORGET_NOTICES = delete(notices).where(notices.c.at < bindparam("before"), notices.c.id < _NEWEST)
 
 
 def heartbeat(work: Work, instance: str) -> None:
@@ -387,7 +386,7 @@ def keep_credential(work: Work, credential: Credential, entry: Entry) -> None:
         },
     )
     work.entries.append(entry)
-    _notice(work, CREDENTIALS, 0)
+    work.notices.append((CREDENTIALS, 0))
 
 
 def find_credentials(connection: Connection, kind: str, now: datetime) -> tuple[Credential, ...]:
@@ -400,7 +399,8 @@ def find_credentials(connection: Connection, kind: str, now: datetime) -> tuple[
 def spend_credential(work: Work, kind: str, digest: str, entry: Entry) -> Credential | None:
     """Take a credential away and answer it, if it is there and has not expired."""
     same = (credentials.c.kind == kind) & (credentials.c.digest == digest)
-    row = work.connection.execute(select(credentials).where(same)).one_or_none()
+    query = select(credentials).where(same).with_for_update()
+    row = work.connection.execute(query).one_or_none()
     if row is None or (row.expires_at is not None and row.expires_at <= work.now):
         return None
     taken = work.connection.execute(delete(credentials).where(same))
@@ -408,7 +408,7 @@ def spend_credential(work: Work, kind: str, digest: str, entry: Entry) -> Creden
         return None
     found = _credential(row)
     work.entries.append(replace(entry, facts={**entry.facts, "bearer": found.subject}))
-    _notice(work, CREDENTIALS, 0)
+    work.notices.append((CREDENTIALS, 0))
     return found
 
 

@@ -24,7 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from approval.core.audit import Entry
 from approval.errors import Misconfigured, StoreUnavailable
 from approval.store import schema
-from approval.store.sql import Work
+from approval.store.work import Work
 from approval.store.writer import BUSY_MILLISECONDS, WAIT_SECONDS, Writer, take_lock
 
 T = TypeVar("T")
@@ -92,7 +92,7 @@ class SqliteEngine:
         writer.start()
         return cls(path, write, read, writer)
 
-    def now(self) -> datetime:
+    async def now(self) -> datetime:
         return self._writer.now()
 
     async def write(self, unit: Callable[[Work], T]) -> T:
@@ -123,7 +123,7 @@ class SqliteEngine:
         except PoolTimeout as error:
             raise StoreUnavailable("the database could not be read: too many readers") from error
 
-    def version(self) -> int:
+    async def version(self) -> int:
         """Read a number that changes with every commit of anybody.
 
         A look at a counter in shared memory, a few microseconds: asking is not reading, and so it
@@ -148,7 +148,7 @@ class SqliteEngine:
         """
         await asyncio.to_thread(schema.copy, self._path, target)
 
-    def take_duty(self) -> bool:
+    async def take_duty(self) -> bool:
         """Try to become the one process that sweeps and delivers for this file; keep it if so."""
         if self._duty is not None:
             return True

@@ -5,7 +5,9 @@ from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self, TypeVar
+
+from sqlalchemy import Connection
 
 from approval.core.admission import Counted
 from approval.core.audit import Entry, Tag, Written
@@ -14,8 +16,12 @@ from approval.core.demand import Count, Demand
 from approval.core.lifecycle import Change
 from approval.errors import Misconfigured
 from approval.ports import Admission, Claim, Counting, Credential, Demands, Step, TrailReport
-from approval.store import sql, trail
+from approval.store import postgres, schema, sql, trail
+from approval.store.postgres import PostgresEngine
 from approval.store.sqlite import SqliteEngine
+from approval.store.work import Work
+
+T = TypeVar("T")
 
 PREFIX = "sqlite:///"
 
@@ -25,10 +31,69 @@ def wall_clock() -> datetime:
     return datetime.now(UTC)  # noqa: TID251
 
 
+async def schema_version(url: str) -> int:
+    """Read a database's schema number; 0 for one that is new.
+
+    Raises:
+        Misconfigured, StoreUnavailable, sqlite3.Error: If it cannot be read.
+    """
+    if url.startswith(postgres.SCHEMES):
+        return await postgres.version(url)
+    return await asyncio.to_thread(schema.version, Path(_file(url)))
+
+
+async def upgrade(url: str) -> None:
+    """Bring a server's schema up to date. That of a file is whenever it is opened.
+
+    Raises:
+        Misconfigured: If it is newer than this code, or belongs to another program.
+    """
+    if url.startswith(postgres.SCHEMES):
+        await postgres.upgrade(url)
+
+
+def _file(url: str) -> str:
+    # Without the URL: whatever it names, there may be a password in it.
+    if not url.startswith(PREFIX) or len(url) == len(PREFIX) or ":memory:" in url:
+        forms = "sqlite:///name.db or postgresql://user@host/name"
+        raise Misconfigured((f"database.url: names no database that we know; write {forms}",))
+    return url.removeprefix(PREFIX)
+
+
+class Engine(Protocol):
+    """What a database must do for the store; the engines' own docstrings say how each keeps it."""
+
+    async def now(self) -> datetime:
+        """Tell the store's time: never earlier than what is already written."""
+        ...
+
+    async def write(self, unit: Callable[[Work], T]) -> T:
+        """Run one unit, write what it leaves in its `Work`, and commit; on disk at the return."""
+        ...
+
+    async def journal(self, entry: Entry) -> None: ...
+    def journal_later(self, entry: Entry) -> None: ...
+
+    async def read(self, query: Callable[[Connection], T]) -> T:
+        """Run one query on a snapshot of what is committed."""
+        ...
+
+    async def version(self) -> int:
+        """Read a number that changes with every commit that another process must hear of.
+
+        Cheap: it is asked four times a second for as long as anybody waits.
+        """
+        ...
+
+    async def take_duty(self) -> bool: ...
+    async def backup(self, target: Path) -> None: ...
+    async def close(self) -> None: ...
+
+
 class SqlStore:
     """Keeps everything in one SQL database: `ports.Store` is the contract. Open it, close it."""
 
-    def __init__(self, engine: SqliteEngine) -> None:
+    def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._timers: tuple[int, datetime | None] = (-1, None)
         """When the next timer is due, as of that version of the database."""
@@ -37,24 +102,28 @@ class SqlStore:
 
     @classmethod
     async def open(
-        cls, url: str, *, base: Path = Path(), clock: Callable[[], datetime] = wall_clock
+        cls, url: str, *, base: Path = Path(), clock: Callable[[], datetime] | None = None
     ) -> Self:
-        """Open `sqlite:///file`, relative to `base`, and bring its schema up to date.
+        """Open `sqlite:///file`, relative to `base`, or `postgresql://user@host/database`.
+
+        A file's schema is brought up to date; a server's is left to `upgrade`. Without a `clock`
+        the time is this machine's with a file, and the server's with a server.
 
         Raises:
-            Misconfigured: If the URL names another database, or the file cannot be used.
+            Misconfigured: If the URL names another database, or one that cannot be used.
+            StoreUnavailable: If somebody else holds the file, or the server does not answer.
         """
-        if not url.startswith(PREFIX) or len(url) == len(PREFIX) or ":memory:" in url:
-            raise Misconfigured((f"database.url: {url!r} is not a file; write sqlite:///name.db",))
-        return cls(await SqliteEngine.open(base / url.removeprefix(PREFIX), clock))
+        if url.startswith(postgres.SCHEMES):
+            return cls(await PostgresEngine.open(url, clock))
+        return cls(await SqliteEngine.open(base / _file(url), clock or wall_clock))
 
     async def close(self) -> None:
         """Commit what is queued and let the database go."""
         await self._engine.close()
 
-    def take_duty(self) -> bool:
+    async def take_duty(self) -> bool:
         """Try to become the one process that sweeps and delivers for this database."""
-        return self._engine.take_duty()
+        return await self._engine.take_duty()
 
     async def backup(self, target: Path) -> None:
         """Copy the database as it is now into a new file, while it is in use."""
@@ -101,7 +170,7 @@ class SqlStore:
         return await self._engine.read(partial(sql.find, states=states, after=after, limit=limit))
 
     async def due(self) -> tuple[CallId, ...]:
-        version, now = self._engine.version(), self._engine.now()
+        version, now = await self._engine.version(), await self._engine.now()
         known, next_timer = self._timers
         if version == known and (next_timer is None or now < next_timer):
             return ()  # nothing was written since, and nothing has come due by itself
@@ -112,7 +181,7 @@ class SqlStore:
 
     async def changes(self, after: int) -> tuple[tuple[tuple[str, int], ...], int]:
         # Asked first, read second: what is committed in between is seen the next time.
-        version = self._engine.version()
+        version = await self._engine.version()
         if (after, version) == self._quiet:
             await asyncio.sleep(0)  # who asks in a loop must let the others go on
             return (), after
@@ -125,13 +194,14 @@ class SqlStore:
         await self._engine.write(partial(sql.heartbeat, instance=instance))
 
     async def living(self) -> frozenset[str]:
-        return await self._engine.read(partial(sql.living, now=self._engine.now()))
+        now = await self._engine.now()
+        return await self._engine.read(partial(sql.living, now=now))
 
     async def keep_credential(self, credential: Credential, entry: Entry) -> None:
         await self._engine.write(partial(sql.keep_credential, credential=credential, entry=entry))
 
     async def credentials(self, kind: str) -> tuple[Credential, ...]:
-        now = self._engine.now()
+        now = await self._engine.now()
         return await self._engine.read(partial(sql.find_credentials, kind=kind, now=now))
 
     async def spend_credential(self, kind: str, digest: str, entry: Entry) -> Credential | None:
@@ -150,4 +220,4 @@ class SqlStore:
         return await self._engine.read(trail.verify)
 
     async def now(self) -> datetime:
-        return self._engine.now()
+        return await self._engine.now()

@@ -240,7 +240,7 @@ rate_slots = Table(
 notices = Table(
     "notice",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
     Column("subject", Text, nullable=False),
     Column("version", Integer, nullable=False),
     Column("at", Instant, nullable=False),

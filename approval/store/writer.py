@@ -37,8 +37,8 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from approval.core import audit
 from approval.core.audit import Entry
 from approval.errors import Conflict, StoreUnavailable, Unreadable
-from approval.store.sql import Work
 from approval.store.tables import SCHEMA, from_microseconds, to_microseconds
+from approval.store.work import Work, tell
 
 QUEUE_LIMIT: Final = 10_000
 WAIT_SECONDS: Final = 5.0
@@ -337,8 +337,9 @@ class Writer:
             return
         self._database.execute("SAVEPOINT unit")
         with job.blamed():
-            work = Work(self._connection, chain.now)
+            work = Work(self._connection, lambda: chain.now)
             job.unit(work)
+            tell(work, chain.now)
             chain.add(work.entries)
         if job.error is not None:
             self._database.execute("ROLLBACK TO unit")

@@ -208,7 +208,7 @@ def long_ago(at: Desk, call: Call) -> None:
     later = call.attempt.lease_until + steps.SETTLE_PAUSE * 2
 
     async def touch() -> None:
-        store = await SqlStore.open(f"sqlite:///{load(at.config).database}", clock=lambda: later)
+        store = await SqlStore.open(load(at.config).database.url, clock=lambda: later)
         await store.journal(Entry(tag=Tag.SERVICE_START, subject="service", actor="test"))
         await store.close()
 

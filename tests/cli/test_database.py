@@ -3,9 +3,12 @@
 import sqlite3
 from pathlib import Path
 
+import pytest
+
 from approval.cli.terminal import Exit
 from approval.store.tables import SCHEMA
 from tests.cli.desk import desk
+from tests.postgres import Server
 
 
 def test_the_schema_is_told_before_and_after_there_is_one(tmp_path: Path) -> None:
@@ -24,6 +27,27 @@ def test_a_file_that_is_no_database_is_said_to_be_none(tmp_path: Path) -> None:
     ended = at.run("db", "version")
     assert ended.code == Exit.REFUSED
     assert "cannot be read as a database" in ended.err
+
+
+@pytest.mark.postgres
+def test_a_server_is_migrated_when_asked_to_and_copied_by_its_own_tools(
+    tmp_path: Path, postgres_server: Server
+) -> None:
+    with postgres_server.database(migrated=False) as url:
+        at = desk(tmp_path)
+        text = at.config.read_text().replace("[database]", "")
+        at.config.write_text(f'{text}\n[database]\nurl = "{url.replace(":@", "@")}"\n')
+        assert "has no schema yet; `approval db upgrade` makes it" in at.run("db", "version").out
+        refused = at.run("pending")
+        assert refused.code == Exit.MISCONFIGURED
+        assert "has no schema yet; run `approval db upgrade`" in refused.err
+        for _ in range(2):
+            assert f"has schema {SCHEMA}" in at.run("db", "upgrade").out
+        assert at.run("db", "version", "--json").document["schema"] == SCHEMA
+        assert at.run("audit", "verify").code == 0
+        copied = at.run("db", "backup", str(tmp_path / "copy.db"))
+        assert copied.code == Exit.MISCONFIGURED
+        assert "pg_dump" in copied.err
 
 
 def test_a_backup_is_a_whole_database_and_overwrites_nothing(tmp_path: Path) -> None:

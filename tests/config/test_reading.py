@@ -26,7 +26,7 @@ def test_the_example_loads_as_it_stands_and_gates_the_purchase() -> None:
     assert allowed.outcome is Outcome.ALLOW
     assert rules.judge("ops-agent", "shop", "anything_else", {}).outcome is Outcome.DENY
     assert rules.directory.has_right("ann", Right.READ_ALL)
-    assert config.database == ROOT / "approval.db"
+    assert config.database.url == f"sqlite:///{ROOT}/approval.db"
     assert config.warnings == ()
 
 
@@ -36,10 +36,28 @@ def test_what_is_left_out_has_a_good_default(tmp_path: Path) -> None:
     assert config.server.listen == Listen("127.0.0.1", 8080)
     assert config.server.public_url is None
     assert config.server.trusted_proxies == ()
-    assert config.database == tmp_path / "approval.db"
+    assert str(config.database) == f"{tmp_path}/approval.db"
     assert config.audit.on_store_down is OnStoreDown.REFUSE
     assert config.local is Local.TOKEN
     assert config.files == {tmp_path / "config.toml"}
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["postgresql://me:hunter2-hunter2@h/db", "postgresql://me@h/db?password=hunter2-hunter2"],
+)
+def test_a_database_address_with_a_password_comes_from_outside_the_file(
+    tmp_path: Path, url: str
+) -> None:
+    text = f'{VALID}\n[database]\nurl = "{url}"\n'
+    remedy = 'looks like a secret in the file itself; write { env = "NAME" } or { file = "path" }'
+    assert problems(tmp_path, text) == [f"config.toml: database.url: {remedy} instead"]
+    config = read(tmp_path, f'{VALID}\n[database]\nurl = {{ env = "URL" }}\n', URL=url)
+    assert config.database.url == url
+    assert "hunter2" not in f"{config} {config.database}"
+    (wrong,) = problems(tmp_path, f'{VALID}\n[database]\nurl = {{ env = "URL" }}\n', URL=f"x{url}")
+    assert "is no database this release knows" in wrong
+    assert "hunter2" not in wrong
 
 
 def test_everybody_is_read_with_tokens_as_hashes_alone(tmp_path: Path) -> None:
@@ -151,7 +169,7 @@ title = 1
 [server]
 lisen = "127.0.0.1:8080"
 [database]
-url = "postgresql://u@h/db"
+url = "mysql://u@h/db"
 [slack]
 team = "T1"
 [upstreams.shop]
@@ -183,8 +201,8 @@ allowed_hosts = ["x"]
         "config.toml: groups.ann: is a person's name too; rename one of them",
         "config.toml: server.lisen: is not a key of this section; did you mean listen?",
         (
-            "config.toml: database.url: names PostgreSQL, which comes with the next release; write"
-            " sqlite:///approval.db"
+            "config.toml: database.url: is no database this release knows; write"
+            " sqlite:///approval.db or postgresql://user@host/approval"
         ),
         (
             "config.toml: gateway.allowed_hosts: stands in another section; write [server]"

@@ -89,16 +89,39 @@ def test_what_would_let_anybody_in_is_refused(key: str, value: object) -> None:
         Server.model_validate({key: [value]})
 
 
-def test_a_database_is_a_sqlite_file() -> None:
-    assert Database().url == "approval.db"
-    assert Database.model_validate({"url": "sqlite:////var/a.db"}).url == "/var/a.db"
+@pytest.mark.parametrize(
+    ("url", "opened", "shown"),
+    [
+        ("sqlite:///a.db", "sqlite:////etc/approval/a.db", "/etc/approval/a.db"),
+        ("sqlite:////var/a.db", "sqlite:////var/a.db", "/var/a.db"),
+        *(
+            (url, url, "postgresql://me@host:5433/approval")
+            for url in (
+                "postgresql://me@host:5433/approval",
+                "postgres://me:hunter2@host:5433/approval?sslmode=require",
+                "postgresql://me@host:5433/approval?password=hunter2",
+            )
+        ),
+        ("postgresql:///d?host=/run/pg", "postgresql:///d?host=/run/pg", "postgresql:///d"),
+        ("postgresql://u:p%40@[::1]/d", "postgresql://u:p%40@[::1]/d", "postgresql://u@[::1]/d"),
+    ],
+)
+def test_a_database_is_a_file_or_a_server_and_shown_without_a_password(
+    url: str, opened: str, shown: str
+) -> None:
+    location = Database.model_validate({"url": url}).location(Path("/etc/approval"))
+    assert (location.url, str(location)) == (opened, shown)
+    assert "hunter2" not in repr(location)
+    assert location.is_file is url.startswith("sqlite")
 
 
 @pytest.mark.parametrize(
     "url",
     [
         *("sqlite://", "sqlite:///", "sqlite:///:memory:", "sqlite:///a.db?mode=ro", "a.db"),
-        *("mysql:///x", "postgresql+asyncpg://u@h/d", "postgres://h/d"),
+        *("sqlite:/a.db", "mysql:///x", "postgresql+asyncpg://u@h/d", "postgresql:u@h/d"),
+        *("postgresql://", "postgresql://u@h", "postgresql://u@h/", "postgresql://u@h:0/d"),
+        *("postgresql://u@h:x/d", "postgresql://u@h/d#x", "postgresql://u@[h/d", "postgres://h/\n"),
     ],
 )
 def test_any_other_database_is_refused(url: str) -> None:

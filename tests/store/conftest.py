@@ -1,8 +1,13 @@
-"""A real store on a real file, and what several tests of this room do to it."""
+"""A real store on a real database, and what several tests of this room do to it.
+
+A test that asks for `store` runs on every engine. One that also asks for `file`, or for `engine`,
+looks at what only SQLite has, as do the modules in `SQLITES_OWN`.
+"""
 
 import contextlib
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -17,9 +22,19 @@ from approval.core.steps import Ballot
 from approval.ports import Store
 from approval.store.sqlite import SqliteEngine
 from approval.store.store import SqlStore
+from tests import postgres
 from tests.factories import Clock, make_asked, make_directory, make_lease, make_verdict
 
 URL = "sqlite:///approval.db"
+SQLITES_OWN = {"test_sqlite", "test_writer"}
+ENGINES = ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "database" in metafunc.fixturenames:
+        its_own = metafunc.module.__name__.rpartition(".")[2] in SQLITES_OWN
+        only = its_own or {"file", "engine"} & set(metafunc.fixturenames)
+        metafunc.parametrize("database", ENGINES[:1] if only else ENGINES, indirect=True)
 
 
 @pytest.fixture
@@ -27,17 +42,41 @@ def clock() -> Clock:
     return Clock()
 
 
+@dataclass(frozen=True)
+class Database:
+    """Where a test's stores keep everything."""
+
+    url: str
+    folder: Path
+
+    async def open(self, clock: Clock | None = None) -> SqlStore:
+        return await SqlStore.open(self.url, base=self.folder, clock=clock)
+
+    async def execute(self, statement: str) -> list[tuple[object, ...]]:
+        """Run a statement behind the store's back."""
+        if self.url == URL:
+            with opened(self.folder / "approval.db") as database:
+                return database.execute(statement).fetchall()
+        return await postgres.execute(self.url, statement)
+
+
 @pytest.fixture
-async def store(tmp_path: Path, clock: Clock) -> AsyncIterator[SqlStore]:
-    store = await SqlStore.open(URL, base=tmp_path, clock=clock)
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
+    url = URL if request.param == "sqlite" else request.getfixturevalue("postgres_url")
+    return Database(url, tmp_path)
+
+
+@pytest.fixture
+async def store(database: Database, clock: Clock) -> AsyncIterator[SqlStore]:
+    store = await database.open(clock)
     yield store
     await store.close()
 
 
 @pytest.fixture
-async def other(store: SqlStore, tmp_path: Path, clock: Clock) -> AsyncIterator[SqlStore]:
-    """Open a second store on the same file, as another process would."""
-    other = await SqlStore.open(URL, base=tmp_path, clock=clock)
+async def other(store: SqlStore, database: Database, clock: Clock) -> AsyncIterator[SqlStore]:
+    """Open a second store on the same database, as another process would."""
+    other = await database.open(clock)
     yield other
     await other.close()
 

@@ -3,9 +3,8 @@
 from approval.core.demand import Holdings
 from approval.store import ledger
 from approval.store.store import SqlStore
-from tests.factories import NOW
 
 
 async def test_who_demands_nothing_meets_nothing(store: SqlStore) -> None:
-    met = await store._engine.write(lambda work: ledger.holdings(work.connection, None, NOW))
+    met = await store._engine.write(lambda work: ledger.holdings(work, None))
     assert met == Holdings()

@@ -18,9 +18,12 @@ from approval.core.lifecycle import Change
 from approval.core.steps import Ballot
 from approval.errors import Conflict, Misconfigured
 from approval.ports import Credential, Store
+from approval.service import Service
+from approval.store.sqlite import SqliteEngine
 from approval.store.store import SqlStore, wall_clock
-from tests.factories import NOW, Clock, make_asked, make_directory, make_service, make_verdict
-from tests.store.conftest import URL, decide, entry, hold
+from tests.factories import NOW, Clock, make_asked, make_directory, make_rulebook, make_verdict
+from tests.sending import Upstream
+from tests.store.conftest import URL, Database, decide, entry, hold
 from tests.store.test_sql import ISSUE, claim
 from tests.store.test_writer import until
 
@@ -37,7 +40,7 @@ def test_the_store_keeps_the_contract_of_its_port() -> None:
 @pytest.mark.parametrize(
     "url",
     [
-        "postgresql://me@host/approval",
+        "mysql://me:hunter2-hunter2@host/approval",
         "sqlite:///",
         "sqlite://",
         "sqlite:///:memory:",
@@ -45,9 +48,12 @@ def test_the_store_keeps_the_contract_of_its_port() -> None:
         "",
     ],
 )
-async def test_a_url_that_names_no_file_is_refused(url: str, tmp_path: Path) -> None:
-    with pytest.raises(Misconfigured, match=r"database\.url: .* is not a file; write sqlite:///"):
+async def test_a_url_that_names_no_database_is_refused_and_not_repeated(
+    url: str, tmp_path: Path
+) -> None:
+    with pytest.raises(Misconfigured, match=r"database\.url: names no database .*; write") as no:
         await SqlStore.open(url, base=tmp_path)
+    assert "hunter2" not in str(no.value)
     assert list(tmp_path.iterdir()) == []  # noqa: ASYNC240
 
 
@@ -70,11 +76,11 @@ async def test_the_store_tells_the_time_it_writes_with(store: SqlStore) -> None:
     assert (await hold(store)).created_at == NOW
 
 
-async def test_everything_survives_closing_and_opening(tmp_path: Path) -> None:
-    store = await SqlStore.open(URL, base=tmp_path)
+async def test_everything_survives_closing_and_opening(database: Database) -> None:
+    store = await database.open()
     approved = await decide(store, await hold(store))
     await store.close()
-    again = await SqlStore.open(URL, base=tmp_path)
+    again = await database.open()
     assert await again.get(approved.id) == approved
     assert (await again.verify()).problems == ()
     await again.close()
@@ -134,7 +140,7 @@ async def test_clicking_many_times_counts_once(store: SqlStore, other: SqlStore)
 
 
 async def test_a_decision_that_waited_for_the_lock_meets_the_deadline_after_it(
-    store: SqlStore, other: SqlStore, clock: Clock
+    store: SqlStore, other: SqlStore, clock: Clock, file: Path
 ) -> None:
     held = await hold(store)
     begun, go_on = threading.Event(), threading.Event()
@@ -155,7 +161,9 @@ async def test_a_decision_that_waited_for_the_lock_meets_the_deadline_after_it(
         group.create_task(store.advance(held.id, slow))
         await asyncio.to_thread(begun.wait, 10)
         voted = group.create_task(other.advance(held.id, vote))
-        await until(lambda: not voted.done() and not other._engine._writer._jobs)
+        assert isinstance(other._engine, SqliteEngine)
+        writer = other._engine._writer
+        await until(lambda: not voted.done() and not writer._jobs)
         clock.now = held.decide_before + timedelta(microseconds=1)
         go_on.set()
     assert voted.result().call.status is Status.EXPIRED
@@ -165,13 +173,13 @@ async def test_a_decision_that_waited_for_the_lock_meets_the_deadline_after_it(
 # --- two processes ---
 
 SPEND = """
-import asyncio, sys
+import asyncio, os, sys
 from pathlib import Path
 from approval.core.audit import Entry, Tag
 from approval.store.store import SqlStore
 
 async def main():
-    store = await SqlStore.open("sqlite:///approval.db", base=Path(sys.argv[1]))
+    store = await SqlStore.open(os.environ["URL"], base=Path(sys.argv[1]))
     print("ready", flush=True)
     sys.stdin.readline()
     entry = Entry(tag=Tag.LOGIN_OPEN, subject="login", actor="web")
@@ -184,23 +192,23 @@ asyncio.run(main())
 """
 
 
-def start(folder: Path) -> "subprocess.Popen[str]":
+def start(database: Database) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", SPEND, str(folder)],
+        [sys.executable, "-W", "error", "-c", SPEND, str(database.folder)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "URL": database.url},
     )
 
 
-async def test_of_two_processes_that_present_a_secret_one_has_it(tmp_path: Path) -> None:
-    store = await SqlStore.open(URL, base=tmp_path)
+async def test_of_two_processes_that_present_a_secret_one_has_it(database: Database) -> None:
+    store = await database.open()
     for n in range(40):
         secret = Credential(digest=f"digest-{n}", kind="login", subject="ann", created_at=NOW)
         await store.keep_credential(secret, ISSUE)
-    with start(tmp_path) as one, start(tmp_path) as two:
+    with start(database) as one, start(database) as two:
         for process in (one, two):
             assert process.stdout is not None
             assert process.stdout.readline() == "ready\n"
@@ -226,27 +234,55 @@ async def test_a_conflict_is_not_the_end_of_the_store(store: SqlStore) -> None:
     assert (await hold(store, make_asked({"next": True}), 2)).status is Status.PENDING
 
 
-async def test_readers_with_marks_of_their_own_all_hear_of_a_change(tmp_path: Path) -> None:
-    async with make_service(tmp_path) as one, make_service(tmp_path) as other:
-        _, mark = await one._store.changes(-1)
-        assert await one._store.changes(mark) == ((), mark)
-        submission = await other.submit(make_asked(), make_verdict())
-        found, after = await one._store.changes(mark)
-        assert found == ((submission.call.id, 1),)
-        assert await one._store.changes(mark) == (found, after)
-        assert await one._store.changes(after) == ((), after)
-        assert await one._store.changes(after) == ((), after)
+async def test_readers_with_marks_of_their_own_all_hear_of_a_change(
+    store: SqlStore, other: SqlStore
+) -> None:
+    _, mark = await store.changes(-1)
+    assert await store.changes(mark) == ((), mark)
+    held = await hold(other)
+    found, after = await store.changes(mark)
+    assert found == ((held.id, 1),)
+    assert await store.changes(mark) == (found, after)
+    assert await store.changes(after) == ((), after)
+    assert await store.changes(after) == ((), after)
 
 
-async def test_a_timer_comes_due_though_nothing_was_written_meanwhile(tmp_path: Path) -> None:
-    clock = Clock()
-    async with make_service(tmp_path, clock=clock) as service:
-        assert await service._store.due() == ()
-        call = (await service.submit(make_asked(), make_verdict())).call
-        assert await service._store.due() == ()
-        assert await service._store.due() == ()
-        clock.advance(minutes=15, seconds=1)
-        assert await service._store.due() == (call.id,)
-        assert await service._store.due() == (call.id,)
-        assert await service.expire_due() == 1
-        assert await service._store.due() == ()
+async def test_a_timer_comes_due_though_nothing_was_written_meanwhile(
+    store: SqlStore, clock: Clock
+) -> None:
+    assert await store.due() == ()
+    held = await hold(store)
+    assert await store.due() == ()
+    assert await store.due() == ()
+    clock.advance(minutes=15, seconds=1)
+    assert await store.due() == (held.id,)
+    assert await store.due() == (held.id,)
+    await store.advance(held.id, lambda call, now: steps.expire(call, now=now))
+    assert await store.due() == ()
+
+
+async def test_one_store_has_the_duty_until_it_closes(database: Database, clock: Clock) -> None:
+    store, second = await database.open(clock), await database.open(clock)
+    assert [await second.take_duty(), await second.take_duty()] == [True, True]
+    assert [await store.take_duty(), await store.take_duty()] == [False, False]
+    await second.close()
+    assert await store.take_duty()
+    await store.close()
+
+
+async def test_two_services_on_one_database_run_an_approved_call_once(
+    store: SqlStore, other: SqlStore
+) -> None:
+    rules, upstream = make_rulebook(), Upstream()
+    async with Service(store, rules) as one, Service(other, rules) as two:
+        held = (await one.submit(make_asked(), make_verdict())).call
+        ballot = Ballot(person="ann", choice=Choice.APPROVE, digest=held.digest, via="web")
+        await two.decide(held.id, ballot)
+        sent = await asyncio.gather(
+            *(each.execute(held.id, upstream.send) for each in (one, two) * 10),
+            return_exceptions=True,
+        )
+        assert upstream.received == [held.asked.arguments]
+        assert [type(each) for each in sent].count(Call) >= 1
+        assert (await one.get(held.id)).status is Status.EXECUTED
+    assert (await store.verify()).problems == ()

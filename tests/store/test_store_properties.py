@@ -1,14 +1,17 @@
-"""The laws of a call's life, over the real store: two writers on one file, and a clean trail."""
+"""The laws of a call's life, over the real store: two writers at once, and a clean trail."""
 
 import asyncio
-import shutil
 import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from datetime import datetime
 from functools import cache
 from pathlib import Path
+from typing import ClassVar
 
+import pytest
 from hypothesis import settings
+from hypothesis.stateful import run_state_machine_as_test
 from typing_extensions import override
 
 from approval.core.call import Call, CallId, Listener, ToolCall
@@ -18,6 +21,7 @@ from approval.store import schema
 from approval.store.store import SqlStore
 from tests.core.life_machine import PROCESSES, LifeMachine
 from tests.factories import Clock
+from tests.postgres import Server
 
 
 @cache
@@ -29,18 +33,14 @@ def empty_database() -> bytes:
 
 
 class TwoStores:
-    """Two stores on one file, each call through the one that the machine names."""
+    """Two stores on one database, each call through the one that the machine names."""
 
-    def __init__(self, clock: Clock) -> None:
-        self.folder = Path(tempfile.mkdtemp())
-        (self.folder / "approval.db").write_bytes(empty_database())
+    def __init__(self, clock: Clock, url: str, stack: ExitStack) -> None:
+        self.stack = stack
         self.runner = asyncio.Runner()
         self.clock = clock
         self.stores = {
-            process: self.runner.run(
-                SqlStore.open("sqlite:///approval.db", base=self.folder, clock=clock)
-            )
-            for process in PROCESSES
+            process: self.runner.run(SqlStore.open(url, clock=clock)) for process in PROCESSES
         }
 
     def now(self) -> datetime:
@@ -76,18 +76,38 @@ class TwoStores:
         for store in self.stores.values():
             self.runner.run(store.close())
         self.runner.close()
-        shutil.rmtree(self.folder)
+        self.stack.close()
 
 
 def head(report: TrailReport) -> tuple[int, str]:
     return report.calls, report.head
 
 
-class StoreMachine(LifeMachine):
+class SqliteMachine(LifeMachine):
     @override
     def make_shelf(self, clock: Clock) -> TwoStores:
-        return TwoStores(clock)
+        with ExitStack() as stack:
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
+            (Path(folder) / "approval.db").write_bytes(empty_database())
+            return TwoStores(clock, f"sqlite:///{folder}/approval.db", stack.pop_all())
 
 
-TestLivesInTheStore = StoreMachine.TestCase
+class PostgresMachine(LifeMachine):
+    server: ClassVar[Server]
+
+    @override
+    def make_shelf(self, clock: Clock) -> TwoStores:
+        with ExitStack() as stack:
+            url = stack.enter_context(self.server.database())
+            return TwoStores(clock, url, stack.pop_all())
+
+
+TestLivesInTheStore = SqliteMachine.TestCase
 TestLivesInTheStore.settings = settings(max_examples=20, stateful_step_count=30, deadline=None)
+
+
+@pytest.mark.postgres
+def test_lives_in_postgres(postgres_server: Server) -> None:
+    PostgresMachine.server = postgres_server
+    limits = settings(max_examples=10, stateful_step_count=30, deadline=None)
+    run_state_machine_as_test(PostgresMachine, settings=limits)

@@ -2,18 +2,18 @@
 
 import sqlite3
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy.dialects import sqlite as dialects
+from sqlalchemy.exc import IntegrityError
 
 from approval.core.call import UNENDED
 from approval.store.store import SqlStore
 from approval.store.tables import LIVE, Instant, from_microseconds, metadata, to_microseconds
 from tests.factories import NOW
-from tests.store.conftest import hold, opened
+from tests.store.conftest import Database, hold
 
 
 @settings(deadline=None)
@@ -58,32 +58,31 @@ def test_every_table_is_named_once_and_has_a_key() -> None:
     assert all(len(table.primary_key) for table in metadata.tables.values())
 
 
-COPY = "INSERT INTO call SELECT 'apr_2', {columns} FROM call"
+REFUSED = (sqlite3.IntegrityError, IntegrityError)
+COPY = "INSERT INTO call (id, {columns}) SELECT 'apr_2', {columns} FROM call"
 AN_ATTEMPT = "INSERT INTO attempt VALUES ('{}', {}, 'me', 0, 0, {})"
 
 
 async def test_the_database_itself_refuses_a_second_live_call_for_the_same_request(
-    store: SqlStore, file: Path
+    store: SqlStore, database: Database
 ) -> None:
     await hold(store)
     columns = ", ".join(c.name for c in metadata.tables["call"].c if c.name != "id")
-    with opened(file) as database:
-        with pytest.raises(sqlite3.IntegrityError, match="UNIQUE"):
-            database.execute(COPY.format(columns=columns))
-        database.execute("UPDATE call SET status = 'expired'")
-        database.execute(COPY.format(columns=columns))
+    with pytest.raises(REFUSED, match=r"UNIQUE|unique"):
+        await database.execute(COPY.format(columns=columns))
+    await database.execute("UPDATE call SET status = 'expired'")
+    await database.execute(COPY.format(columns=columns))
 
 
 async def test_the_database_itself_refuses_a_second_open_attempt_and_a_second_equal_vote(
-    store: SqlStore, file: Path
+    store: SqlStore, database: Database
 ) -> None:
     call = await hold(store)
     a_vote = f"INSERT INTO vote VALUES ('{call.id}', 'ann', 'approve', 'd', 0, 'web', '')"
-    with opened(file) as database:
-        database.execute(AN_ATTEMPT.format(call.id, 1, "NULL"))
-        database.execute(a_vote)
-        for twice in (AN_ATTEMPT.format(call.id, 2, "NULL"), a_vote):
-            with pytest.raises(sqlite3.IntegrityError, match="UNIQUE"):
-                database.execute(twice)
-        database.execute("UPDATE attempt SET outcome = 'lost'")
-        database.execute(AN_ATTEMPT.format(call.id, 2, "NULL"))
+    await database.execute(AN_ATTEMPT.format(call.id, 1, "NULL"))
+    await database.execute(a_vote)
+    for twice in (AN_ATTEMPT.format(call.id, 2, "NULL"), a_vote):
+        with pytest.raises(REFUSED, match=r"UNIQUE|unique"):
+            await database.execute(twice)
+    await database.execute("UPDATE attempt SET outcome = 'lost'")
+    await database.execute(AN_ATTEMPT.format(call.id, 2, "NULL"))

@@ -18,10 +18,10 @@ from typing_extensions import override
 from approval.core.audit import Entry, Written
 from approval.errors import Conflict, StoreUnavailable, Unreadable
 from approval.ports import Store
-from approval.store.sql import Work
 from approval.store.sqlite import SqliteEngine
 from approval.store.store import SqlStore
 from approval.store.tables import SCHEMA, processes
+from approval.store.work import Work
 from approval.store.writer import QUEUE_LIMIT, take_lock
 from tests.factories import NOW, Clock
 from tests.store.conftest import URL, database_of, entry, opened

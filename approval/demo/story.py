@@ -31,6 +31,9 @@ SEARCH: Final = "search_available_numbers"
 OFFERS: Final = 3
 """Purchases that a reader decides: enough to approve one, deny one and let one wait."""
 
+SHOWN: Final = 5
+"""Numbers that the story without a reader needs."""
+
 DECIDE_SECONDS: Final = 5.0
 """How long the demo waits for a call to turn up where people see it."""
 
@@ -54,12 +57,18 @@ default = "deny"
 
 [upstreams.shop.policy.tools.create_incoming_phone_number]
 title = "buy a phone number"
+spend.amount = {{ fixed = "1.15 USD", per = "month" }}
+spend.meters = ["numbers-day", "numbers-month"]
 require_approval = [
   {{ timeout = "{patience}" }},
   {{ timeout = "{hurry}", conditions = [
     {{ path = "args.friendly_name", op = "eq", value = "Nobody answers" }},
   ] }},
 ]
+
+[upstreams.shop.policy.meters]
+numbers-day = {{ limit = "5.00 USD", window = {{ calendar = "day" }}, scope = ["agent"] }}
+numbers-month = {{ limit = "50.00 USD", window = {{ calendar = "month" }}, scope = ["agent"] }}
 
 [agents.ops-agent]
 upstreams = ["shop"]
@@ -202,20 +211,31 @@ async def _by_itself(console: Console, port: int) -> None:
         async with _Api(on.service.url, token) as api:
             bought = await _decided(on, api, told, numbers[0], "approve")
             refused = await _decided(on, api, told, numbers[1], "reject")
-        ignored = await _ignored(on, told, numbers[2])
-        await _reckon(on, told, numbers[0], (bought, refused, ignored))
+            ignored = await _ignored(on, told, numbers[2])
+            spent = await _spent(on, api, told, numbers[2:5])
+            limited = await _limited(on, told, numbers[1])
+        results = (bought, refused, ignored, *spent, limited)
+        await _reckon(on, told, [numbers[0], *numbers[2:5]], results)
 
 
 async def _decided(on: Stage, api: _Api, told: _Told, number: str, decision: str) -> Result:
-    told.scene(f"The agent wants to buy {number}; Ann says {decision}")
+    told.scene(f"The agent wants to buy {number} for $1.15 a month; Ann says {decision}")
+    result = await _bought(on, api, number, decision, told)
+    told.answer(result)
+    return result
+
+
+async def _bought(
+    on: Stage, api: _Api, number: str, decision: str, told: _Told | None = None
+) -> Result:
+    """Let the agent buy, and a person decide."""
     async with asyncio.TaskGroup() as tasks:
         buying = tasks.create_task(on.agent.call(BUY, {"phone_number": number}))
         call = await api.pending()
-        told.line(f"held      {call['id']}")
+        if told is not None:
+            told.line(f"held      {call['id']}")
         await api.decide(call, decision, "" if decision == "approve" else "not this month")
-        result = await buying
-    told.answer(result)
-    return result
+        return await buying
 
 
 async def _ignored(on: Stage, told: _Told, number: str) -> Result:
@@ -226,7 +246,23 @@ async def _ignored(on: Stage, told: _Told, number: str) -> Result:
     return result
 
 
-async def _reckon(on: Stage, told: _Told, approved: str, results: tuple[Result, ...]) -> None:
+async def _spent(on: Stage, api: _Api, told: _Told, numbers: list[str]) -> list[Result]:
+    told.scene(f"Ann approves {len(numbers)} more: $4.60 of the agent's $5.00 a day are spent")
+    results = []
+    for number in numbers:
+        results.append(await _bought(on, api, number, "approve"))
+        told.line(f"bought    {number} for $1.15")
+    return results
+
+
+async def _limited(on: Stage, told: _Told, number: str) -> Result:
+    told.scene("The fifth of the day: 4.60 + 1.15 > 5.00, so nobody is even asked")
+    result = await on.agent.call(BUY, {"phone_number": number, "friendly_name": "The fifth"})
+    told.answer(result)
+    return result
+
+
+async def _reckon(on: Stage, told: _Told, approved: list[str], results: tuple[Result, ...]) -> None:
     told.scene("What the shop's own ledger says")
     bought = on.bought()
     told.line(f"bought    {', '.join(bought) or 'nothing'}")
@@ -236,9 +272,11 @@ async def _reckon(on: Stage, told: _Told, approved: str, results: tuple[Result, 
         f"verified  {'the trail holds' if not report.problems else 'THE TRAIL DOES NOT HOLD'}"
     )
     states = [result.state for result in results]
-    if bought != [approved] or report.problems or states != ["", "rejected", "expired"]:
+    wanted = ["", "rejected", "expired", "", "", "", "denied"]
+    if bought != approved or report.problems or states != wanted:
         raise StoryFailed(f"bought {bought} and ended {states}: {report.problems}")
-    told.line("One approved, one rejected, one expired: exactly one was bought.", "bold green")
+    told.line("One rejected, one expired, one beyond the limit, four approved:", "bold green")
+    told.line("exactly those four were bought.", "bold green")
 
 
 # --- with a reader ---
@@ -273,7 +311,7 @@ async def _search(on: Stage, told: _Told) -> list[str]:
     result = await on.agent.call(SEARCH, {"area_code": "415"})
     numbers = result.structured.get("numbers")
     found = [str(each["phone_number"]) for each in numbers] if isinstance(numbers, list) else []
-    if len(found) < OFFERS:
+    if len(found) < SHOWN:
         raise StoryFailed(f"the shop offers nothing: {result.text}")
     told.line(f"search    allowed at once: {', '.join(found[:OFFERS])} …")
     return found

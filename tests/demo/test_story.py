@@ -16,16 +16,17 @@ from approval.demo.story import BUY, StoryFailed, stage
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_by_itself_it_shows_one_approved_one_rejected_and_one_expired(
+def test_by_itself_it_shows_purchases_approved_rejected_expired_and_beyond_the_limit(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     story.show(by_itself=True)
     told = capsys.readouterr().out
     assert "REJECTED by ann, NOT EXECUTED" in told
     assert "EXPIRED, NOT EXECUTED" in told
-    assert "bought    +14155550100\n" in told
+    assert "DENIED, NOT EXECUTED: The limit numbers-day is 5.00 USD a day; 4.60 USD" in told
+    assert "bought    +14155550100, +14155550102, +14155550103, +14155550104\n" in told
     assert "the trail holds" in told
-    assert "exactly one was bought" in told
+    assert "exactly those four were bought" in told
 
 
 async def test_a_reader_who_never_answers_buys_nothing(

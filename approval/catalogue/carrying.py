@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from approval.core.conditions import compile_path, compile_test
+from approval.core.conditions import compile_test
 from approval.core.document import Place, kind, shown
+from approval.core.paths import compile_path
 from approval.core.vocabulary import CONDITION
 from approval.errors import Unreadable
 

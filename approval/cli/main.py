@@ -150,6 +150,34 @@ def lint(
         policies.lint(config, strict=strict, as_json=as_json)
 
 
+@app.command("test")
+def rehearse(
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[SUITE.tests.toml]...",
+            help="Files of cases; those beside the configuration when none is named.",
+        ),
+    ] = None,
+    *,
+    config: ConfigFile = DEFAULT,
+    least_coverage: Annotated[
+        float,
+        typer.Option("--least-coverage", metavar="PERCENT", min=0, max=100),
+    ] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Play the tests of the policies: real judge, real limits, a clock of the case's own.
+
+    Nothing is sent and nobody is asked. Exit code 1 when a step goes otherwise than its case says,
+    or fewer rules are met than --least-coverage asks for.
+    """
+    with reporting():
+        from approval.cli import rehearsal  # noqa: PLC0415 - heavy
+
+        rehearsal.test_policies(config, files or [], least_coverage=least_coverage, as_json=as_json)
+
+
 @app.command()
 def pending(
     *,

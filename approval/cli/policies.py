@@ -20,9 +20,10 @@ from approval.config import load
 from approval.core import canonical
 from approval.core.call import Outcome, Requirement, Verdict, requirement_facts
 from approval.core.canonical import JSON, Number, quoted
-from approval.core.conditions import MISSING, Truth
+from approval.core.conditions import Truth
 from approval.core.explaining import Asked, Looked, Opinion, Trace, trace
 from approval.core.identity import barred_from
+from approval.core.paths import MISSING
 from approval.core.rulebook import Rulebook
 from approval.errors import Misconfigured, Refused, Unreadable
 from approval.gateway import answers, tools

@@ -3,17 +3,10 @@
 import operator
 from collections.abc import Callable, Mapping
 
-from approval.core.conditions import (
-    SPEND_AMOUNT,
-    Condition,
-    Path,
-    Test,
-    Truth,
-    compile_path,
-    compile_test,
-)
+from approval.core.conditions import Condition, Test, Truth, compile_test
 from approval.core.document import Place, kind
 from approval.core.money import REMEDY, Money, read_money
+from approval.core.paths import SPEND_AMOUNT, Path, compile_path
 from approval.core.vocabulary import CONDITION, check_keys
 from approval.errors import Unreadable
 

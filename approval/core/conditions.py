@@ -19,49 +19,13 @@ from typing import Protocol
 import re2  # type: ignore[import-untyped]
 
 from approval.core.canonical import Number
-from approval.errors import Unreadable
+from approval.core.paths import MISSING, Path, unfit
 
 Truth = bool | None
 """What a condition comes to; None is *unknown*."""
 
 Test = Callable[[object], Truth]
 """An operator with its value, ready to judge what stands at the path (or `MISSING`)."""
-
-MISSING: object = object()
-
-NAMESPACES: Mapping[str, frozenset[str] | None] = {
-    "args": None,
-    "agent": frozenset({"name", "owner", "groups"}),
-    "tool": frozenset({"name"}),
-    "server": frozenset({"name"}),
-    "spend": frozenset({"amount"}),
-}
-"""What a dotted path may start with, and the members it has; `args` has those of the call."""
-
-LATER_NAMESPACES = frozenset({"grant", "call", "time", "state"})
-
-SPEND_AMOUNT = "spend.amount"
-"""The one path at which money stands: what the call costs, as far as is known before it ran."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Path:
-    """Where a value stands among the facts of a call. Only pointers (`/a/0`) enter lists."""
-
-    text: str
-    steps: tuple[str, ...]
-    enters_lists: bool
-
-    def find(self, facts: Mapping[str, object]) -> object:
-        value: object = facts
-        for step in self.steps:
-            if isinstance(value, dict):
-                value = value.get(step, MISSING)
-            elif self.enters_lists and isinstance(value, list):
-                value = _element(value, step)
-            else:
-                return MISSING
-        return value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,20 +59,6 @@ def holds(conditions: Iterable[Condition], facts: Mapping[str, object]) -> Truth
     return truth
 
 
-def compile_path(text: str) -> Path:
-    """Read a dotted path (`args.a.b`) or an RFC 6901 pointer into the arguments (`/items/0`).
-
-    Raises:
-        Unreadable: If it is neither, or reaches for what this version does not offer.
-    """
-    if text.startswith("/"):
-        steps = tuple(_unescaped(token) for token in text[1:].split("/"))
-        return Path(text=text, steps=("args", *steps), enters_lists=True)
-    namespace, *members = text.split(".")
-    _check_namespace(text, namespace, members)
-    return Path(text=text, steps=(namespace, *members), enters_lists=False)
-
-
 def compile_test(operator: str, value: object) -> Test:
     """Make an operator and the value from the policy into a test.
 
@@ -116,10 +66,10 @@ def compile_test(operator: str, value: object) -> Test:
         Unreadable: If there is no such operator, or it cannot work with that value.
     """
     if operator == "matches_schema":
-        raise _unfit("the operator matches_schema is not built yet; compare the parts one by one")
+        raise unfit("the operator matches_schema is not built yet; compare the parts one by one")
     make = OPERATORS.get(operator)
     if make is None:
-        raise _unfit(f"there is no operator {operator!r}; use one of {', '.join(OPERATORS)}")
+        raise unfit(f"there is no operator {operator!r}; use one of {', '.join(OPERATORS)}")
     return make(value)
 
 
@@ -148,7 +98,7 @@ def equals(literal: object) -> Test:
         return lambda value: value == literal if isinstance(value, str) else None
     wanted = number(literal)
     if wanted is None:
-        raise _unfit(
+        raise unfit(
             "the value must be text, a number or a bool; for null use exists, for lists and"
             " objects compare their parts by pointer"
         )
@@ -157,7 +107,7 @@ def equals(literal: object) -> Test:
 
 def is_in(literal: object) -> Test:
     if not isinstance(literal, list) or not literal:
-        raise _unfit("the value must be a list that is not empty")
+        raise unfit("the value must be a list that is not empty")
     tests = tuple(equals(item) for item in literal)
     return lambda value: any_of(test(value) for test in tests)
 
@@ -181,7 +131,7 @@ def ordered(
     def make_ordered(literal: object) -> Test:
         bound = number(literal)
         if bound is None:
-            raise _unfit("the value must be a number")
+            raise unfit("the value must be a number")
         return _on_numbers(lambda found: compare(found, bound))
 
     return make_ordered
@@ -210,7 +160,7 @@ def contains(literal: object) -> Test:
 def exists(literal: object) -> Test:
     """Say whether something stands there that is not null: the one test that always knows."""
     if not isinstance(literal, bool):
-        raise _unfit("the value must be true or false")
+        raise unfit("the value must be true or false")
     return lambda value: (value is not MISSING and value is not None) is literal
 
 
@@ -253,7 +203,7 @@ def host_in(literal: object) -> Test:
 def len_lte(literal: object) -> Test:
     """Bound the code points of a text, or the elements of a list."""
     if isinstance(literal, bool) or not isinstance(literal, int) or literal < 0:
-        raise _unfit("the value must be a whole number from 0")
+        raise unfit("the value must be a whole number from 0")
     return lambda value: len(value) <= literal if isinstance(value, str | list) else None
 
 
@@ -368,14 +318,14 @@ def _addresses(text: str) -> Addresses | None:
 def _network(text: str) -> Addresses:
     network = _addresses(text)
     if network is None:
-        raise _unfit(f"{text!r} is not a network such as 10.0.0.0/8, nor an address")
+        raise unfit(f"{text!r} is not a network such as 10.0.0.0/8, nor an address")
     return network
 
 
 def _host_name(text: str) -> str:
     bare = text.removeprefix("*.")
     if "/" in bare or ":" in bare or host_of(bare) is None:
-        raise _unfit(f"{text!r} is not a host name such as example.com or *.example.com")
+        raise unfit(f"{text!r} is not a host name such as example.com or *.example.com")
     return text.lower().removesuffix(".")
 
 
@@ -398,7 +348,7 @@ def _on_numbers(judge: Callable[[int | Decimal], bool]) -> Test:
 
 def _text(literal: object) -> str:
     if not isinstance(literal, str):
-        raise _unfit("the value must be text")
+        raise unfit("the value must be text")
     return literal
 
 
@@ -406,43 +356,8 @@ def _texts(literal: object) -> tuple[str, ...]:
     if isinstance(literal, str):
         return (literal,)
     if not isinstance(literal, list) or not literal:
-        raise _unfit("the value must be text, or a list of texts that is not empty")
+        raise unfit("the value must be text, or a list of texts that is not empty")
     return tuple(_text(item) for item in literal)
-
-
-# --- paths ---
-
-
-def _check_namespace(text: str, namespace: str, members: list[str]) -> None:
-    if namespace in LATER_NAMESPACES:
-        raise _unfit(
-            f"the namespace {namespace!r} is not built yet; judge by {', '.join(NAMESPACES)}"
-        )
-    if namespace not in NAMESPACES:
-        raise _unfit(
-            f"the path {text!r} starts with none of {', '.join(NAMESPACES)}; write args.name, or"
-            " a pointer such as /items/0/name"
-        )
-    if not members or not all(members):
-        raise _unfit(f"the path {text!r} has an empty part; for such a name write a pointer")
-    known = NAMESPACES[namespace]
-    if known is not None and (len(members) != 1 or members[0] not in known):
-        offered = ", ".join(f"{namespace}.{name}" for name in sorted(known))
-        raise _unfit(f"there is no {text!r}; there is {offered}")
-
-
-def _unescaped(token: str) -> str:
-    if "~" in token.replace("~0", "").replace("~1", ""):
-        raise _unfit("in a pointer ~ is written ~0, and / within a name ~1")
-    return token.replace("~1", "/").replace("~0", "~")
-
-
-def _element(items: list[object], step: str) -> object:
-    # RFC 6901 §4: digits without a leading zero. The length bound keeps int() cheap.
-    if not (step.isascii() and step.isdecimal()) or len(step) > 9 or step != str(int(step)):
-        return MISSING
-    index = int(step)
-    return items[index] if index < len(items) else MISSING
 
 
 # --- RE2, with the types its library lacks ---
@@ -465,7 +380,7 @@ def _compiled(pattern: str) -> Pattern:
     try:
         compiled: Pattern = re2.compile(pattern, options)
     except re2.error as error:
-        raise _unfit(
+        raise unfit(
             f"{pattern!r} is no RE2 pattern ({_told(error)}); RE2 has neither look-around nor"
             " back-references"
         ) from None
@@ -475,10 +390,6 @@ def _compiled(pattern: str) -> Pattern:
 def _told(error: Exception) -> str:
     told = error.args[0] if error.args else b""
     return told.decode(errors="replace") if isinstance(told, bytes) else str(told)
-
-
-def _unfit(text: str) -> Unreadable:
-    return Unreadable("condition", text)
 
 
 _URL = _compiled(

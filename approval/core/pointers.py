@@ -11,7 +11,7 @@ from typing import Self
 
 from approval.core import canonical
 from approval.core.canonical import quoted
-from approval.core.conditions import compile_path
+from approval.core.paths import compile_path
 from approval.errors import Unreadable
 
 

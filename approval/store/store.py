@@ -14,9 +14,10 @@ from approval.core.audit import Entry, Tag, Written
 from approval.core.call import Answer, Call, CallId, CallPage, Listener, Status, ToolCall
 from approval.core.demand import Count, Demand
 from approval.core.lifecycle import Change
+from approval.core.meters import Meter, Usage
 from approval.errors import Misconfigured
 from approval.ports import Admission, Claim, Counting, Credential, Demands, Step, TrailReport
-from approval.store import postgres, schema, sql, trail
+from approval.store import ledger, postgres, schema, sql, trail
 from approval.store.postgres import PostgresEngine
 from approval.store.sqlite import SqliteEngine
 from approval.store.work import Work
@@ -142,6 +143,10 @@ class SqlStore:
     async def claim(self, call_id: CallId, demands: Demands, step: Claim) -> Change:
         unit = partial(sql.claim, call_id=call_id, demands=demands, step=step)
         return await self._engine.write(unit)
+
+    async def sums(self, meter: Meter, now: datetime) -> Usage:
+        """Add up what a meter holds in the window that counts now, over all whose sums it keeps."""
+        return await self._engine.read(partial(ledger.sums, meter=meter, now=now))
 
     async def count(self, counts: tuple[Count, ...], step: Counting) -> Counted:
         return await self._engine.write(partial(sql.count, counts=counts, step=step))

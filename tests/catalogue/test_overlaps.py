@@ -14,8 +14,9 @@ from approval.catalogue.overlaps import (
     says_nothing,
 )
 from approval.core.call import Outcome
-from approval.core.conditions import Condition, compile_path, compile_test, holds
+from approval.core.conditions import Condition, compile_test, holds
 from approval.core.dialects import read_policy
+from approval.core.paths import compile_path
 from approval.core.policy import Finding, Rule, tool_pattern, unite
 from approval.core.subject import Subject, facts_of
 from approval.core.terms import RequirementDefaults

@@ -6,17 +6,16 @@ import pytest
 
 from approval.core.canonical import Number
 from approval.core.conditions import (
-    MISSING,
     OPERATORS,
     Condition,
     any_of,
     compile_glob,
-    compile_path,
     compile_test,
     holds,
     host_of,
     number,
 )
+from approval.core.paths import MISSING, compile_path
 from approval.errors import Unreadable
 
 T, F, U = True, False, None

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from approval.core.call import Outcome
 from approval.core.canonical import JSON
-from approval.core.conditions import MISSING, Condition, compile_path, holds
+from approval.core.conditions import Condition, holds
 from approval.core.explaining import Asked, trace
 from approval.core.identity import Agent, Directory
+from approval.core.paths import MISSING, compile_path
 from approval.core.policy import DenyIf, Policy
 from approval.core.rulebook import Rulebook
 from tests.core.test_policy_properties import (

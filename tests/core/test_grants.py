@@ -8,7 +8,7 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from approval.core.canonical import Number
-from approval.core.conditions import Condition, compile_path, compile_test
+from approval.core.conditions import Condition, compile_test
 from approval.core.grants import (
     Bounds,
     Grant,
@@ -23,6 +23,7 @@ from approval.core.grants import (
 )
 from approval.core.meters import USES, Usage, admits
 from approval.core.money import Money
+from approval.core.paths import compile_path
 from approval.core.policy import tool_pattern
 from approval.core.subject import Subject
 from approval.core.windows import AllTime

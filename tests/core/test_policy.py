@@ -13,8 +13,9 @@ from approval.core.call import (
     Requirement,
     Verdict,
 )
-from approval.core.conditions import Condition, Path, compile_path
+from approval.core.conditions import Condition
 from approval.core.dialects import read_policy
+from approval.core.paths import Path, compile_path
 from approval.core.policy import (
     MAX_PLANS,
     DenyIf,

@@ -1,0 +1,62 @@
+"""`approval test`, as a person runs it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.app.test_rehearsing import CONFIG
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "approval", "test", *arguments]
+    return subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def suite(folder: Path, steps: str) -> None:
+    (folder / "config.toml").write_text(CONFIG)
+    (folder / "policy.tests.toml").write_text(
+        f'[[case]]\nname = "a"\nagent = "bot"\nsteps = [{steps}]\n'
+    )
+
+
+def test_the_example_passes_and_says_what_was_met() -> None:
+    ended = run("--config", "config.example.toml", "docs/config.example.tests.toml")
+    assert ended.returncode == 0, ended.stderr
+    assert "4 cases, 18 steps, all as expected" in ended.stdout
+    assert "rules met by some case: 1 of 1" in ended.stdout
+
+
+def test_a_case_that_fails_ends_with_1_and_is_named(tmp_path: Path) -> None:
+    suite(tmp_path, '{ call = "buy", args = { n = 1 }, expect = "deny" }')
+    ended = run("--config", str(tmp_path / "config.toml"))
+    assert ended.returncode == 1
+    assert "FAILED  a, step 1: buy is allowed" in ended.stdout
+    assert "1 step(s) went otherwise" in ended.stderr
+
+
+def test_too_few_rules_met_end_with_1(tmp_path: Path) -> None:
+    suite(tmp_path, '{ call = "ask", expect = "gate" }')
+    where = ("--config", str(tmp_path / "config.toml"))
+    assert run(*where, "--least-coverage", "50").returncode == 0
+    ended = run(*where, "--least-coverage", "51")
+    assert ended.returncode == 1
+    assert "The cases met 50 % of the rules" in ended.stderr
+
+
+def test_for_programs_it_is_one_object(tmp_path: Path) -> None:
+    suite(tmp_path, '{ call = "ask", expect = "gate" }')
+    ended = run("--config", str(tmp_path / "config.toml"), "--json")
+    [found] = json.loads(ended.stdout)["files"].values()
+    assert (found["cases"], found["steps"], found["failures"]) == (1, 1, [])
+
+
+def test_without_any_case_it_says_where_to_put_them(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text(CONFIG)
+    ended = run("--config", str(tmp_path / "config.toml"))
+    assert ended.returncode == 3
+    assert "has no file *.tests.toml" in ended.stderr

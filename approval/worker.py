@@ -75,7 +75,7 @@ DUTIES: Final = (
     Duty(name="expire", every=timedelta(seconds=1), run_once=expire, alone=True),
     Duty(
         name="release",
-        every=timedelta(seconds=5),
+        every=timedelta(seconds=15),
         run_once=release,
         alone=True,
         hint=lambda parts: parts.service.released,

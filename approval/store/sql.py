@@ -102,9 +102,14 @@ def _get(connection: Connection, query: Select[Any], call_id: CallId) -> Call:
 
 def _whole(connection: Connection, row: RowMapping) -> Call:
     key = {"id": row["id"]}
-    given = connection.execute(_VOTES, key).mappings().all()
-    attempt = connection.execute(_ATTEMPT, key).mappings().one_or_none()
+    # What cannot be there is not asked for: reading is most of what a decision and a claim take.
+    voted, claimed = row["version"] > 1, row["status"] not in _UNCLAIMED
+    given = connection.execute(_VOTES, key).mappings().all() if voted else ()
+    attempt = connection.execute(_ATTEMPT, key).mappings().one_or_none() if claimed else None
     return rows.to_call(row, given, attempt, _held(connection, row))
+
+
+_UNCLAIMED: Final = frozenset({Status.PENDING.value, Status.APPROVED.value})
 
 
 def _held(connection: Connection, row: RowMapping) -> tuple[Reservation, ...]:

@@ -179,10 +179,11 @@ class SqlStore:
         known, next_timer = self._timers
         if version == known and (next_timer is None or now < next_timer):
             return ()  # nothing was written since, and nothing has come due by itself
-        found = await self._engine.read(partial(sql.due, now=now))
-        if not found:
-            self._timers = (version, await self._engine.read(sql.next_timer))
-        return found
+        next_timer = await self._engine.read(sql.next_timer)
+        self._timers = (version, next_timer)
+        if next_timer is None or now <= next_timer:
+            return ()
+        return await self._engine.read(partial(sql.due, now=now))
 
     async def changes(self, after: int) -> tuple[tuple[tuple[str, int], ...], int]:
         # Asked first, read second: what is committed in between is seen the next time.

@@ -70,6 +70,7 @@ class Line:
         self._request = request
         self._token = token
         self._comment = self._framed(sse.write_comment())
+        self._transport: asyncio.Transport | None = None
         self._ticks = 0
         self._progress = 0.0
         self._says = ""
@@ -81,6 +82,7 @@ class Line:
         until = call.decide_before.isoformat(timespec="seconds").replace("+00:00", "Z")
         self._says = f"waiting for approval by {quoted(', '.join(names), 200)} until {until}"
         await self.response.prepare(self._request)
+        self._transport = self._request.transport
         self.tick()
 
     async def changed(self, service: Service, call: Call, *, within: float | None) -> Call:
@@ -112,13 +114,16 @@ class Line:
 
     def tick(self) -> None:
         """Say that the line still stands, without waiting for anybody."""
-        transport = self._request.transport
+        transport = self._transport
         if transport is None or transport.is_closing() or transport.get_write_buffer_size():
             return  # gone, or slow: what is still unsent keeps the line open as well
         # Straight to the transport: `StreamResponse.write` may wait for a slow reader, and the one
         # timer that serves every line must not.
         self._ticks += 1
-        note = None if self._token is None else self._progress_note()
+        if self._token is None:
+            transport.write(self._comment)
+            return
+        note = self._progress_note()
         transport.write(self._comment if note is None else self._framed(note))
 
     def _framed(self, data: bytes) -> bytes:
@@ -190,7 +195,7 @@ class Ticker:
         self._instants.clear()
 
     def _push(self, line: Line, due: float, grain: float) -> None:
-        instant = math.ceil(min(due, line.deadline) / grain) * grain
+        instant = math.ceil((min(line.deadline, due)) / grain) * grain
         lines = self._due.get(instant)
         if lines is None:
             heapq.heappush(self._instants, instant)
@@ -216,11 +221,11 @@ class Ticker:
         for line in lines:
             if line.closed:
                 continue
-            if now >= line.deadline:
-                line.leave("budget")
-            else:
+            if now < line.deadline:
                 line.tick()
                 self._push(line, due, grain)
+            else:
+                line.leave("budget")
 
 
 class Waiting:

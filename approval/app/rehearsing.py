@@ -74,7 +74,7 @@ async def rehearse(rules: Rulebook, suite: Suite) -> Report:
     codes: dict[str, int] = {}
     for case in suite.case:
         clock = Clock(case.at)
-        async with _stage(rules, clock) as (store, service):
+        async with stage(rules, clock) as (store, service):
             play = _Play(rules=rules, case=case, clock=clock, store=store, service=service)
             failures += await play.run()
         met |= play.met
@@ -92,7 +92,8 @@ async def rehearse(rules: Rulebook, suite: Suite) -> Report:
 
 
 @asynccontextmanager
-async def _stage(rules: Rulebook, clock: Clock) -> AsyncIterator[tuple[SqlStore, Service]]:
+async def stage(rules: Rulebook, clock: Clock) -> AsyncIterator[tuple[SqlStore, Service]]:
+    """Give a service on a database of its own, which is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="approval-test-") as folder:
         store = await SqlStore.open("sqlite:///rehearsal.db", base=Path(folder), clock=clock)
         try:
@@ -185,7 +186,7 @@ class _Play:
         self.last = submission.call
         if submission.claimed_at is None:
             return Outcome.GATE, reason.code, reason.text
-        self.service.carry_out(submission, _ending(step.ends))
+        self.service.carry_out(submission, ending(step.ends))
         self.last = await self.service.changed(submission.call)
         return Outcome.ALLOW, reason.code, reason.text
 
@@ -234,7 +235,7 @@ class _Play:
         except (Conflict, Forbidden) as refusal:
             return [f"{person} cannot {choice} it: {refusal}"]
         if decided.status is Status.APPROVED:
-            await self.service.execute(decided.id, _ending(step.ends))
+            await self.service.execute(decided.id, ending(step.ends))
         return []
 
     # --- meters ---
@@ -255,7 +256,9 @@ class _Play:
 _WAS: Final = {Outcome.ALLOW: "allowed", Outcome.GATE: "held", Outcome.DENY: "denied"}
 
 
-def _ending(ends: Ending) -> Send:
+def ending(ends: Ending) -> Send:
+    """Make an upstream that ends every call like this."""
+
     async def send(call: Call) -> Answer:
         match ends:
             case Ending.EXECUTED:

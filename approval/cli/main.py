@@ -175,7 +175,31 @@ def rehearse(
     with reporting():
         from approval.cli import rehearsal  # noqa: PLC0415 - heavy
 
-        rehearsal.test_policies(config, files or [], least_coverage=least_coverage, as_json=as_json)
+        rehearsal.play(config, files or [], least_coverage=least_coverage, as_json=as_json)
+
+
+@app.command()
+def backtest(
+    policy: Annotated[Path, typer.Argument(metavar="POLICY.toml", help="The policy to try.")],
+    *,
+    since: Annotated[str, typer.Option(metavar="SPAN", help="How far back: 24h, 30d.")] = "30d",
+    upstream: Annotated[
+        str, typer.Option(metavar="NAME", help="Whose policy it is; needless when there is one.")
+    ] = "",
+    config: ConfigFile = DEFAULT,
+    as_json: AsJson = False,
+) -> None:
+    """Replay recorded calls under another policy: what would be allowed, held or denied instead.
+
+    Calls are replayed with their clock and their endings, against the new limits; nothing is sent.
+    Only calls that were kept can be: those that people were asked about, and those that spent.
+    """
+    with reporting():
+        from approval.cli import rehearsal  # noqa: PLC0415 - heavy
+
+        rehearsal.backtest_policy(
+            config, policy, upstream=upstream, since=rehearsal.span(since), as_json=as_json
+        )
 
 
 @app.command()

@@ -1,19 +1,29 @@
-"""`approval test`: play the cases beside a configuration, and say which rules none of them met."""
+"""`approval test` and `approval backtest`: play cases, or the recorded past, under the rules."""
 
 import asyncio
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
+from approval.app.backtesting import Backtest, backtest
+from approval.app.opening import approvers
 from approval.app.rehearsing import Report, rehearse
-from approval.cli.terminal import Declined, say, write_json
-from approval.config import load
+from approval.cli.terminal import Declined, progress, say, write_json
+from approval.config import Config, load
 from approval.config.suites import read_suite
+from approval.core.dialects import load_text
+from approval.core.document import read_duration
+from approval.core.rulebook import Rulebook
+from approval.core.terms import RequirementDefaults
 from approval.errors import Misconfigured
+from approval.store.store import SqlStore
 
 SUFFIX: Final = ".tests.toml"
+SHOWN: Final = 20
 
 
-def test_policies(config: Path, files: list[Path], *, least_coverage: float, as_json: bool) -> None:
+def play(config: Path, files: list[Path], *, least_coverage: float, as_json: bool) -> None:
     """Play every case of these files, or of those beside the configuration.
 
     Raises:
@@ -37,6 +47,88 @@ def test_policies(config: Path, files: list[Path], *, least_coverage: float, as_
         raise Declined(
             f"The cases met {covered:.0f} % of the rules; {least_coverage:.0f} % wanted."
         )
+
+
+def backtest_policy(
+    config: Path, file: Path, *, upstream: str, since: timedelta, as_json: bool
+) -> None:
+    """Replay an upstream's recorded calls under the policy in a file, and say what changes."""
+    loaded = load(config)
+    name = _upstream(loaded, upstream)
+    found = asyncio.run(_backtested(loaded, _with(loaded, name, file), name, since))
+    if as_json:
+        write_json(_backtest_facts(found))
+        return
+    say(f"{found.calls} recorded calls of {name} since {found.since:%Y-%m-%dT%H:%MZ}")
+    for (then, now), times in sorted(found.matrix.items()):
+        style = "yellow" if then is not now else ""
+        say(f"  {times:6d}  {then} then, {now} under {file}", style=style)
+    for each in found.changed[:SHOWN]:
+        say(f"  {each.call.id} {each.call.asked.tool}: {each.then} → {each.now} ({each.code})")
+    if len(found.changed) > SHOWN:
+        say(f"  … and {len(found.changed) - SHOWN} more; --json lists them all")
+
+
+def span(text: str) -> timedelta:
+    """Read how far back to go."""
+    found = read_duration(text)
+    if found is None:
+        raise Declined("That is no span of time; write --since 24h, or 30d.")
+    return found
+
+
+def _upstream(config: Config, wanted: str) -> str:
+    if not wanted and len(config.upstreams) == 1:
+        return next(iter(config.upstreams))
+    if wanted not in config.upstreams:
+        known = ", ".join(sorted(config.upstreams))
+        raise Declined(f"Which upstream's policy is it? --upstream names one of {known}.")
+    return wanted
+
+
+def _with(config: Config, upstream: str, file: Path) -> Rulebook:
+    """Give the rules in force with this one policy instead of the upstream's own."""
+    try:
+        text = file.read_bytes()
+    except OSError as error:
+        raise Misconfigured((f"{file}: cannot be read: {error.strerror}",)) from error
+    # Who is asked changes no verdict: a gate that names nobody asks those whom others ask.
+    defaults = RequirementDefaults(approvers=approvers(config.rules))
+    policy = load_text(text, suffix=file.suffix, source=str(file), defaults=defaults)
+    return replace(config.rules, policies={**config.rules.policies, upstream: policy})
+
+
+async def _backtested(config: Config, rules: Rulebook, upstream: str, since: timedelta) -> Backtest:
+    store = await SqlStore.open(config.database.url)
+    try:
+        with progress("replaying") as told:
+            return await backtest(
+                rules, store, since=await store.now() - since, upstream=upstream, told=told
+            )
+    finally:
+        await store.close()
+
+
+def _backtest_facts(found: Backtest) -> dict[str, object]:
+    return {
+        "since": found.since.isoformat(),
+        "calls": found.calls,
+        "matrix": [
+            {"then": str(then), "now": str(now), "calls": times}
+            for (then, now), times in sorted(found.matrix.items())
+        ],
+        "changed": [
+            {
+                "id": each.call.id,
+                "tool": each.call.asked.tool,
+                "then": str(each.then),
+                "now": str(each.now),
+                "code": each.code,
+                "text": each.text,
+            }
+            for each in found.changed
+        ],
+    }
 
 
 def _beside(config: Path) -> list[Path]:

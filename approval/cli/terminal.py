@@ -7,7 +7,7 @@ could repaint the very call that a person is about to approve.
 import enum
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -93,6 +93,17 @@ def write_line(text: str) -> None:
 def is_person() -> bool:
     """Say whether somebody sits at this terminal, to be asked and shown secrets."""
     return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Callable[[int], None]]:
+    """Show how many are done, where somebody looks at standard error; elsewhere nothing."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda done: None
+        return
+    with console.status(what) as status:
+        yield lambda done: status.update(f"{what}: {done}")
 
 
 @contextmanager

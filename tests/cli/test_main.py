@@ -39,7 +39,7 @@ def test_the_help_names_every_command_and_loads_nothing_heavy() -> None:
     assert ended.stdout.endswith("loaded: []\n")
     names = (
         *("serve", "demo", "check", "pending", "show", "approve", "reject", "settle", "cancel"),
-        *("audit", "token", "db", "import", "explain", "lint", "test"),
+        *("audit", "token", "db", "import", "explain", "lint", "test", "backtest"),
     )
     assert all(name in ended.stdout for name in names)
 

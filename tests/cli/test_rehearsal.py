@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from tests.app.test_rehearsing import CONFIG
+from tests.cli.desk import desk
 
 ROOT = Path(__file__).parents[2]
 
@@ -60,3 +61,27 @@ def test_without_any_case_it_says_where_to_put_them(tmp_path: Path) -> None:
     ended = run("--config", str(tmp_path / "config.toml"))
     assert ended.returncode == 3
     assert "has no file *.tests.toml" in ended.stderr
+
+
+def test_the_past_is_replayed_under_another_policy(tmp_path: Path) -> None:
+    at = desk(tmp_path)
+    at.hold()
+    strict = tmp_path / "strict.toml"
+    strict.write_text('dialect = "approval-1"\nversion = "1"\ndefault = "deny"\n')
+    command = [sys.executable, "-m", "approval", "backtest", str(strict), "--config"]
+    ended = subprocess.run(
+        [*command, str(at.config)], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert "1 recorded calls of" in ended.stdout
+    assert "gate then, deny under" in ended.stdout
+    ended = subprocess.run(
+        [*command, str(at.config), "--json"], capture_output=True, text=True, check=False
+    )
+    found = json.loads(ended.stdout)
+    assert found["matrix"] == [{"then": "gate", "now": "deny", "calls": 1}]
+    assert [each["code"] for each in found["changed"]] == ["unlisted"]
+    ended = subprocess.run(
+        [*command, str(at.config), "--since", "soon"], capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, "--since 24h" in ended.stderr) == (1, True)

@@ -105,7 +105,7 @@ def tell_no_room(refused: NoRoom) -> Told:
     then = (
         "Repeating it will not help: ask for less, or ask the operator."
         if wait is None
-        else f"Nobody needs to be asked; you may repeat it in {wait} seconds."
+        else f"Nobody was asked. You may repeat it in {wait} seconds."
     )
     meta: dict[str, JSON] = {
         "state": str(Status.DENIED),

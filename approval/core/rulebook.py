@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from approval.core import policy
 from approval.core.call import Outcome, Reason, Verdict
 from approval.core.canonical import JSON
+from approval.core.grants import Grant
 from approval.core.identity import Agent, Directory
 from approval.core.policy import Policy
 from approval.core.subject import Subject
@@ -13,11 +14,15 @@ from approval.core.subject import Subject
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rulebook:
-    """The people and the policies in force. `narrowing` holds policies of one agent by upstream."""
+    """The people and the policies in force. `narrowing` holds policies of one agent by upstream.
+
+    `grants` are those of the configuration; the store has those that were issued.
+    """
 
     directory: Directory
     policies: Mapping[str, Policy]
     narrowing: Mapping[tuple[str, str], Policy] = field(default_factory=dict)
+    grants: tuple[Grant, ...] = ()
 
     def judge(self, agent: str, upstream: str, tool: str, arguments: JSON) -> Verdict:
         """Judge one call under every policy that covers it; the strictest stands.

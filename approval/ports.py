@@ -1,6 +1,6 @@
 """What the service needs of the world, as contracts: a store, and a way to send a call upstream."""
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -8,7 +8,9 @@ from typing import Protocol
 from approval.core.admission import Counted
 from approval.core.audit import Entry, Written
 from approval.core.call import Answer, Call, CallId, CallPage, Listener, Status, ToolCall
-from approval.core.demand import Count, Demand, Holdings
+from approval.core.demand import Count, Demand, Holdings, Offer
+from approval.core.grants import Grant
+from approval.core.issued import Issued
 from approval.core.lifecycle import Change
 
 Step = Callable[[Call, datetime], Change]
@@ -20,6 +22,9 @@ A store may run it more than once: only the change of the last run is written.
 Admission = Callable[[Call | None, Holdings, datetime], Change]
 """A pure step from the latest equal call, if there is one, and from what the demand meets, to a new
 call, a joined one, or a denial."""
+
+Covering = Callable[[Sequence[Grant]], tuple[Offer, ...]]
+"""Names the grants that cover a call, of those issued to its agent and of the configuration's."""
 
 Claim = Callable[[Call, Holdings, datetime], Change]
 """A pure step from an approved call, and from what its demand meets now, to its claim."""
@@ -81,8 +86,16 @@ class Store(Protocol):
         """
         ...
 
-    async def admit(self, asked: ToolCall, demand: Demand | None, step: Admission) -> Change:
+    async def admit(
+        self,
+        asked: ToolCall,
+        demand: Demand | None,
+        step: Admission,
+        covering: Covering | None = None,
+    ) -> Change:
         """Look for the latest call equal to this one, run the step, and write what it says.
+
+        `covering` is asked which grants cover it, once those issued are locked against revocation.
 
         What the demand draws on is locked before the step sees it, so no other call takes the same
         room meanwhile. State, money, counts, audit entry and notice are one transaction.
@@ -167,6 +180,23 @@ class Store(Protocol):
 
     async def spend_credential(self, kind: str, digest: str, entry: Entry) -> Credential | None:
         """Take a credential away and answer it, or None; of two at once only one has it."""
+        ...
+
+    async def keep_grant(self, grant: Grant, entry: Entry) -> Issued:
+        """Keep a grant that somebody issued, with its audit entry."""
+        ...
+
+    async def revoke_grant(self, grant_id: str, entry: Entry) -> Issued:
+        """Take a grant back, with its audit entry; once this returns it admits nothing.
+
+        Raises:
+            NotFound: If no such grant was issued.
+            Conflict: If it was revoked before.
+        """
+        ...
+
+    async def grants(self) -> tuple[Issued, ...]:
+        """Read the grants that were issued, the newest first, revoked and ended ones too."""
         ...
 
     async def trail(

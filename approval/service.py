@@ -165,12 +165,14 @@ class Service:
             NoRoom: If a limit has no room for it; nothing but the denial is written then.
             StoreUnavailable: If nothing was written; nothing is held then.
         """
-        if self._in_flight(asked.agent) >= self.settings.max_in_flight:
+        if self._lines[asked.agent] >= self.settings.max_in_flight:
             text = f"{self.settings.max_in_flight} calls of this agent are already held."
             raise Refused("too_many_in_flight", text, retryable=True)
         asked_at = time.monotonic()
         step = partial(self._admission, asked, verdict)
-        change = await self._store.admit(asked, verdict.demand, step)
+        change = await self._store.admit(
+            asked, verdict.demand, step, lambda issued: self.rules.offers(asked, verdict, issued)
+        )
         if change.refusal is not None:
             raise admission.no_room(change.refusal)
         self._publish(change)
@@ -200,9 +202,6 @@ class Service:
     def _lease(self, upstream: str) -> Lease:
         span = self.settings.timeout(upstream) + self.settings.lease_margin
         return Lease(owner=self.instance, span=span)
-
-    def _in_flight(self, agent: str) -> int:
-        return self._lines[agent]
 
     @contextmanager
     def attached(self, call: Call) -> Iterator[None]:

@@ -20,8 +20,10 @@ M = TypeVar("M", bound=BaseModel)
 MAX_FILE_BYTES: Final = 1024 * 1024
 SECTIONS: Final = (
     *("server", "database", "upstreams", "agents", "people", "groups", "approvals", "rights"),
-    *("audit", "gateway"),
+    *("audit", "gateway", "meters"),
 )
+LISTS: Final = ("grants",)
+"""The sections that are lists of tables, each under a heading in double brackets."""
 
 
 class Document:
@@ -33,11 +35,16 @@ class Document:
         self.sources = Sources(self.folder, environment)
         self.problems = Problems(str(path))
         self.files = {path}
+        self._lists: dict[str, list[object]] = {}
         self._tables = self._built(_parsed(path))
 
     def table(self, name: str) -> Table:
         """Give a section; one that is not there is an empty one."""
         return self._tables.get(name, {})
+
+    def listed(self, name: str) -> list[object]:
+        """Give a section that is a list of tables; one that is not there is an empty one."""
+        return self._lists.get(name, [])
 
     def section(self, model: type[M], name: str) -> M | None:
         """Read a whole section into its settings."""
@@ -83,13 +90,22 @@ class Document:
         for name, table in tables.items():
             if (name,) in UNBUILT:
                 self.problems.add((name,), UNBUILT[(name,)])
+            elif name in LISTS:
+                self._keep_list(name, table)
             elif name not in SECTIONS:
-                self.problems.add((name,), unknown(name, SECTIONS, "a section"))
+                known = (*SECTIONS, *LISTS)
+                self.problems.add((name,), unknown(name, known, "a section"))
             elif not isinstance(table, dict):
                 self.problems.add((name,), f"is not a section; write [{name}]")
             else:
                 kept[name] = self._without_unbuilt(name, table)
         return kept
+
+    def _keep_list(self, name: str, value: object) -> None:
+        if isinstance(value, list):
+            self._lists[name] = value
+        else:
+            self.problems.add((name,), f"is not a list of tables; write [[{name}]]")
 
     def _without_unbuilt(self, name: str, table: Table) -> dict[str, object]:
         unbuilt = [key for key in table if (name, key) in UNBUILT]

@@ -1,15 +1,17 @@
 """Read the policies that a configuration names or holds, and the terms they fall back on."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from approval.config import checks
 from approval.config.checks import Names
 from approval.config.document import Document
-from approval.config.problems import Key, unknown
+from approval.config.limits import shared_meters
+from approval.config.problems import Key, dotted, unknown
 from approval.config.sections import Approvals, Local
 from approval.core.canonical import quoted
-from approval.core.dialects import load_text, read_defaults, read_policy
+from approval.core.dialects import Shared, load_text, read_defaults, read_policy
+from approval.core.meters import Meter
 from approval.core.policy import Policy
 from approval.core.terms import RequirementDefaults
 from approval.errors import Misconfigured
@@ -29,7 +31,8 @@ def read_policies(document: Document, names: Names) -> Policies:
     table = dict(document.table("approvals"))
     own = {key: table.pop(key) for key in Approvals.model_fields if key in table}
     approvals = document.problems.read(Approvals, own, ("approvals",))
-    reader = _Reader(document, names, _terms(document, names, table))
+    terms = _terms(document, names, table)
+    reader = _Reader(document, names, terms, shared_meters(document, names))
     return Policies(
         policies=dict(reader.of_upstreams()),
         narrowing=dict(reader.of_agents()),
@@ -58,6 +61,7 @@ class _Reader:
     document: Document
     names: Names
     terms: RequirementDefaults
+    meters: Mapping[str, Meter]
 
     def of_upstreams(self) -> Iterator[tuple[str, Policy]]:
         for name, entry in self.document.table("upstreams").items():
@@ -109,12 +113,22 @@ class _Reader:
                 content = self.document.content(key, path)
                 if content is None:
                     return None
-                suffix = path.suffix
-                return load_text(content, suffix=suffix, source=str(path), defaults=self.terms)
+                # Its name as written: the sums of its meters outlive a folder that moves.
+                return load_text(
+                    content,
+                    suffix=path.suffix,
+                    source=str(path),
+                    defaults=self.terms,
+                    shared=Shared(origin=value, meters=self.meters),
+                )
             case dict():
-                where = ".".join(str(part) for part in key)
-                source = f"{self.document.path}: {where}"
-                return read_policy(value, source=source, defaults=self.terms)
+                where = dotted(key)
+                return read_policy(
+                    value,
+                    source=f"{self.document.path}: {where}",
+                    defaults=self.terms,
+                    shared=Shared(origin=where, meters=self.meters),
+                )
             case _:
                 text = "is neither a file's name nor a table; write one of them"
                 self.document.problems.add(key, text)

@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl
 from approval.config import checks
 from approval.config.directory import names_in, read_directory
 from approval.config.document import Document
+from approval.config.limits import read_standing
 from approval.config.policies import read_policies
 from approval.config.problems import Key
 from approval.config.sections import Audit, Database, Local, Location, Server
@@ -59,6 +60,7 @@ def load(path: Path | str, environment: Mapping[str, str] | None = None) -> Conf
         directory=read_directory(document, names),
         policies=found.policies,
         narrowing=found.narrowing,
+        grants=read_standing(document, names),
     )
     document.problems.raise_any()
     # Only now: a gate that nobody could open is judged by people who could all be read.

@@ -266,8 +266,6 @@ UNBUILT: Final[Mapping[tuple[str, ...], str]] = {
     " line and through the API. Remove the section until then",
     ("email",): "email comes with a later release; people decide in the console, on the command"
     " line and through the API. Remove the section until then",
-    ("meters",): "spend and rate limits come with the next release; remove the section until then",
-    ("grants",): "standing grants come with a later release; remove the section until then",
     ("approvals", "notify"): "no channel can be told yet; Slack and email come with a later"
     " release. Remove the key until then",
     ("rights", "amend"): "amending a call comes with a later release; remove the key until then",

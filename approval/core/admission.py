@@ -11,7 +11,8 @@ from datetime import datetime, timedelta
 from approval.core import ledger, meters, rates
 from approval.core.audit import Entry
 from approval.core.call import Factor, Outcome, Reason, Requirement, Verdict
-from approval.core.demand import Count, Demand, Holdings, Ring, Taken
+from approval.core.canonical import quoted
+from approval.core.demand import Count, Demand, Holdings, Offer, Ring, Taken, under
 from approval.core.ledger import Booking
 from approval.core.meters import Draw, Over
 from approval.core.policy import unite
@@ -27,6 +28,8 @@ class Admitted:
     verdict: Verdict
     bookings: tuple[Booking, ...] = ()
     taken: tuple[Taken, ...] = ()
+    grant: str | None = None
+    """The grant under which it runs without asking; None where none stands in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +46,40 @@ Denial = Callable[[Refusal], Entry]
 
 
 def admit(verdict: Verdict, holdings: Holdings, now: datetime) -> Admitted | Refusal:
-    """Fit a call in, or say why it does not fit. Rates come first: they are the cheaper answer."""
+    """Fit a call in, or say why it does not fit.
+
+    A gate is passed under the first grant that has room, and is held where none has.
+    """
+    for offer in holdings.offers if verdict.outcome is Outcome.GATE else ():
+        admitted = _under(offer, verdict, holdings, now) if offer.is_in_force(now) else None
+        if admitted is not None:
+            return admitted
+    return _fit(verdict, holdings, now)
+
+
+def _under(offer: Offer, verdict: Verdict, holdings: Holdings, now: datetime) -> Admitted | None:
+    """Fit a call in without asking; None where the grant, or anything else, has no room for it.
+
+    A grant stands in for the people of a rule. It does not exceed a soft limit: whoever may let a
+    call pass that is asked for each.
+    """
+    text = f"The grant {quoted(offer.grant)} stands in for an approval."
+    reason = Reason(code="grant", path=offer.path, text=text)
+    freed = replace(
+        verdict,
+        outcome=Outcome.ALLOW,
+        reasons=(reason, *verdict.reasons),
+        requirement=None,
+        demand=under(verdict.demand, (offer,)),
+    )
+    admitted = _fit(freed, holdings, now)
+    if isinstance(admitted, Refusal) or admitted.verdict.outcome is not Outcome.ALLOW:
+        return None
+    return replace(admitted, grant=offer.grant)
+
+
+def _fit(verdict: Verdict, holdings: Holdings, now: datetime) -> Admitted | Refusal:
+    """Fit a call in under its verdict. Rates come first: they are the cheaper answer."""
     demand = verdict.demand
     if demand is None:
         return Admitted(verdict=verdict)

@@ -48,6 +48,8 @@ class Tag(enum.StrEnum):
     CALL_SETTLE_FAILED = "call:settle_failed"
     CALL_DELIVER = "call:deliver"
     DECISION_REFUSE = "decision:refuse"
+    GRANT_ISSUE = "grant:issue"
+    GRANT_REVOKE = "grant:revoke"
     LOGIN_OPEN = "login:open"
     LOGIN_REFUSE = "login:refuse"
     POLICY_LOAD = "policy:load"

@@ -222,6 +222,8 @@ class Call:
     terms: Terms = field(default_factory=Terms)
     reservations: tuple[Reservation, ...] = ()
     """What it has taken from meters, in the order in which they are locked."""
+    grant: str | None = None
+    """The grant under which it ran without asking."""
 
     @property
     def digest(self) -> str:

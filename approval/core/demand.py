@@ -7,7 +7,7 @@ name two different ones do not unite, and it is denied.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from approval.core.meters import Draw, Usage
@@ -56,6 +56,22 @@ class Demand:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """A grant that covers a call while it is in force and its own meters have room for `draws`."""
+
+    grant: str
+    draws: tuple[Draw, ...]
+    not_before: datetime | None = None
+    expires: datetime | None = None
+    path: str = ""
+
+    def is_in_force(self, now: datetime) -> bool:
+        return (self.not_before is None or self.not_before <= now) and (
+            self.expires is None or now < self.expires
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ring:
     """What a count holds: how many were admitted, and the instants in the slots to be taken next.
 
@@ -81,11 +97,13 @@ class Holdings:
 
     `usage` is by meter, in the row that counts now and without the call's own reservation.
     `room_at` says when enough will have rolled out of a rolling window, where that was asked.
+    `offers` are the grants that may stand in for people, in the order to try them.
     """
 
     usage: Mapping[str, Usage] = field(default_factory=dict)
     rings: Mapping[str, Ring] = field(default_factory=dict)
     room_at: Mapping[str, datetime] = field(default_factory=dict)
+    offers: tuple[Offer, ...] = ()
 
     def used(self, draw: Draw) -> Usage:
         return self.usage.get(draw.meter_id, Usage())
@@ -105,6 +123,14 @@ def unite(demands: Iterable[Demand]) -> Demand | None:
         draws=_each_once(found),
         counts=_counted(found),
     )
+
+
+def under(demand: Demand | None, offers: Iterable[Offer]) -> Demand | None:
+    """Add what grants have taken from them to what a call takes anyway."""
+    drawn = tuple(Demand(draws=offer.draws) for offer in offers)
+    if not drawn:
+        return demand
+    return replace(demand or Demand(), draws=_each_once((demand or Demand(), *drawn)))
 
 
 def _strictest(terms: list[Terms]) -> Terms:

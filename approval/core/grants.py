@@ -7,12 +7,14 @@ so they are counted where everything is counted, under the same lock.
 
 import enum
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Final
 
 from approval.core.canonical import canonical
 from approval.core.conditions import Condition, holds
+from approval.core.demand import Demand, Offer
 from approval.core.meters import USES, Draw, Meter, draws
 from approval.core.money import Money
 from approval.core.policy import ToolPattern
@@ -22,6 +24,7 @@ from approval.core.subject import Subject, facts_of
 from approval.core.windows import AllTime
 from approval.errors import Unreadable
 
+_NEVER: Final = datetime.max.replace(tzinfo=UTC)
 PINNED_DOMAIN = b"approval/pinned/1\n"
 
 
@@ -94,12 +97,7 @@ def covers(
     `amount` is None where none is known, also where an approver would have to type it: nobody
     does when a grant stands in. Only a call that is said to spend nothing needs none.
     """
-    return (
-        _of_another(grant, subject)
-        or _untimely(grant, now)
-        or _unaffordable(grant, amount, spends=spends)
-        or _unfit(grant, subject)
-    )
+    return _untimely(grant, now) or _beyond(grant, subject, amount, spends=spends)
 
 
 def meters(grant: Grant) -> tuple[Meter, ...]:
@@ -130,6 +128,30 @@ def grant_draws(grant: Grant, subject: Subject, amount: Money | None) -> tuple[D
     return tuple(sorted(found, key=lambda draw: draw.meter_id))
 
 
+def offers(grants: Iterable[Grant], subject: Subject, demand: Demand | None) -> tuple[Offer, ...]:
+    """Name the grants that cover this call whenever they are in force: what ends first goes first.
+
+    A call that nobody knows the price of never gets here: it is denied. Whether a grant is in force
+    is asked once its meters are locked, for that may take a while.
+    """
+    amount = None if demand is None else demand.amount
+    return tuple(
+        Offer(
+            grant=each.id,
+            draws=grant_draws(each, subject, amount),
+            not_before=each.not_before,
+            expires=each.expires,
+            path=each.path,
+        )
+        for each in sorted(grants, key=_soonest)
+        if _beyond(each, subject, amount, spends=amount is not None) is None
+    )
+
+
+def _soonest(grant: Grant) -> tuple[datetime, str]:
+    return grant.expires or _NEVER, grant.id
+
+
 def pin(arguments: object, free: Collection[str] = ()) -> Pinned | None:
     """Pin down all arguments but the free ones; None where there is nothing exact to pin."""
     if not isinstance(arguments, dict):
@@ -156,6 +178,16 @@ def narrower(wanted: Grant, shown: Shown, bounds: Bounds) -> Refusal | None:
 
 
 # --- does it cover this call? ---
+
+
+def _beyond(
+    grant: Grant, subject: Subject, amount: Money | None, *, spends: bool
+) -> Refusal | None:
+    return (
+        _of_another(grant, subject)
+        or _unaffordable(grant, amount, spends=spends)
+        or _unfit(grant, subject)
+    )
 
 
 def _of_another(grant: Grant, subject: Subject) -> Refusal | None:

@@ -52,8 +52,8 @@ def begin(
     """Begin a call: hold it for people (T1), or run at once what a policy allows at a price (T2).
 
     What it demands is taken in the same transaction. Where there is no room it is denied (T3) and
-    leaves its entry alone. One that runs at once is claimed as it begins: it has nobody to wait
-    for, and money is spent at most once however it was allowed.
+    leaves its entry alone. One that runs at once, by policy or under a grant, is claimed as it
+    begins: it has nobody to wait for, and money is spent at most once however it was allowed.
 
     Raises:
         ValueError: If the verdict is a denial, a gate that requires nothing, or plain permission.
@@ -66,7 +66,7 @@ def begin(
     admitted = admission.admit(verdict, holdings, now)
     if isinstance(admitted, Refusal):
         return _refused(asked, verdict, admitted, call_id, now)
-    verdict = admitted.verdict
+    verdict, grant = admitted.verdict, admitted.grant
     event = Event.ALLOW if verdict.outcome is Outcome.ALLOW else Event.HOLD
     call = _new(asked, verdict, call_id, event, now)
     attempt = Attempt(number=1, owner=lease.owner, claimed_at=now, lease_until=now + lease.span)
@@ -74,6 +74,7 @@ def begin(
         call,
         attempt=attempt if event is Event.ALLOW else None,
         listener_owner=lease.owner,
+        grant=grant,
     )
     change = booked(
         Change(
@@ -134,6 +135,8 @@ def _begun(call: Call) -> dict[str, object]:
     }
     if call.amount is not None:
         facts["amount"] = str(call.amount)
+    if call.grant is not None:
+        facts["grant"] = call.grant
     if call.attempt is not None:
         facts |= attempt_facts(call.attempt)
     return facts

@@ -1,11 +1,13 @@
 """Everything a configuration says about who may do what: one immutable value, swapped whole."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from approval.core import policy
-from approval.core.call import Outcome, Reason, Verdict
+from approval.core import canonical, grants, policy
+from approval.core.call import Outcome, Reason, ToolCall, Verdict
 from approval.core.canonical import JSON
+from approval.core.demand import Offer
+from approval.core.grants import Grant
 from approval.core.identity import Agent, Directory
 from approval.core.policy import Policy
 from approval.core.subject import Subject
@@ -13,11 +15,15 @@ from approval.core.subject import Subject
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rulebook:
-    """The people and the policies in force. `narrowing` holds policies of one agent by upstream."""
+    """The people and the policies in force. `narrowing` holds policies of one agent by upstream.
+
+    `grants` are those of the configuration; the store has those that were issued.
+    """
 
     directory: Directory
     policies: Mapping[str, Policy]
     narrowing: Mapping[tuple[str, str], Policy] = field(default_factory=dict)
+    grants: tuple[Grant, ...] = ()
 
     def judge(self, agent: str, upstream: str, tool: str, arguments: JSON) -> Verdict:
         """Judge one call under every policy that covers it; the strictest stands.
@@ -34,6 +40,20 @@ class Rulebook:
         if narrower is None:
             return verdict
         return policy.combine(verdict, policy.evaluate(narrower, subject))
+
+    def offers(
+        self, asked: ToolCall, verdict: Verdict, issued: Iterable[Grant]
+    ) -> tuple[Offer, ...]:
+        """Name the grants that stand in for the people whom a gate would ask of this call.
+
+        `issued` are those that the store has for this agent; the rulebook adds its own.
+        """
+        asker = self.directory.agents.get(asked.agent)
+        given = [*(each for each in self.grants if each.agent == asked.agent), *issued]
+        if asker is None or not given or verdict.outcome is not Outcome.GATE:
+            return ()
+        subject = subject_of(asker, asked.upstream, asked.tool, canonical.read(asked.arguments))
+        return grants.offers(given, subject, verdict.demand)
 
     def hides(self, agent: Agent, upstream: str, tool: str) -> bool:
         """Say whether a policy keeps this tool out of the agent's listing."""

@@ -61,6 +61,7 @@ def call_row(call: Call) -> dict[str, Any]:
         "amount": call.amount.minor if call.amount else None,
         "currency": call.amount.currency if call.amount else None,
         "per": call.per.value if call.per else None,
+        "grant_id": call.grant,
         "terms": _TERMS.dump_json(call.terms).decode() if call.amount else None,
     }
 
@@ -118,6 +119,7 @@ def to_call(
         per=Per(row["per"]) if row["per"] else None,
         terms=_TERMS.validate_json(row["terms"]) if row["terms"] else Terms(),
         reservations=reservations,
+        grant=row["grant_id"],
     )
 
 

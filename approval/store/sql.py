@@ -2,9 +2,9 @@
 
 Each is a plain function over a SQLAlchemy connection inside a transaction that its engine has
 opened, and an engine may run it more than once before its transaction is committed. Lock order
-everywhere: names, call, attempt, audit head last; the engine writes the audit entries and notices a
-unit leaves in its `Work` after the units, so that the head is held for the shortest time, and
-notices are numbered in the order of commits.
+everywhere: names, call, attempt, grants, counts, meters, audit head last; the engine writes the
+audit entries and notices a unit leaves in its `Work` after the units, so that the head is held for
+the shortest time, and notices are numbered in the order of commits.
 
 Where a unit reads a row that it goes on to write, it says `with_for_update()`: PostgreSQL locks the
 row, and SQLite, which has one writer at a time, leaves the words out.
@@ -33,13 +33,13 @@ from sqlalchemy.exc import IntegrityError
 from approval.core.admission import Counted
 from approval.core.audit import Entry, Written
 from approval.core.call import Answer, Attempt, Call, CallId, CallPage, Listener, Status, ToolCall
-from approval.core.demand import Count, Demand
+from approval.core.demand import Count, Demand, Offer, under
 from approval.core.intake import REDELIVER
 from approval.core.ledger import Reservation
 from approval.core.lifecycle import Change, Event
 from approval.errors import Conflict, NotFound, Refused
-from approval.ports import Admission, Claim, Counting, Credential, Demands, Step
-from approval.store import ledger, rows
+from approval.ports import Admission, Claim, Counting, Covering, Credential, Demands, Step
+from approval.store import granting, ledger, rows
 from approval.store.tables import (
     LIVE,
     attempts,
@@ -113,8 +113,9 @@ _UNCLAIMED: Final = frozenset({Status.PENDING.value, Status.APPROVED.value})
 
 
 def _held(connection: Connection, row: RowMapping) -> tuple[Reservation, ...]:
-    """Read what the call has taken from meters; one that spends nothing has nothing to read."""
-    return ledger.held_by(connection, row["id"]) if row["currency"] is not None else ()
+    """Read what the call has taken from meters; most take nothing, and nothing is read then."""
+    takes = row["currency"] is not None or row["grant_id"] is not None
+    return ledger.held_by(connection, row["id"]) if takes else ()
 
 
 def count(work: Work, counts: tuple[Count, ...], step: Counting) -> Counted:
@@ -126,7 +127,13 @@ def count(work: Work, counts: tuple[Count, ...], step: Counting) -> Counted:
     return counted
 
 
-def admit(work: Work, asked: ToolCall, demand: Demand | None, step: Admission) -> Change:
+def admit(
+    work: Work,
+    asked: ToolCall,
+    demand: Demand | None,
+    step: Admission,
+    covering: Covering | None = None,
+) -> Change:
     """Find the latest equal call, run the step on what its demand meets, write what it says."""
     identity = {
         "agent": asked.agent,
@@ -143,7 +150,9 @@ def admit(work: Work, asked: ToolCall, demand: Demand | None, step: Admission) -
         or work.connection.execute(_EQUAL_LATEST, identity).mappings().one_or_none()
     )
     existing = _whole(work.connection, row) if row is not None else None
-    held = ledger.holdings(work, demand)
+    offers = _offers(work, asked.agent, covering)
+    demand = under(demand, offers)
+    held = replace(ledger.holdings(work, demand), offers=offers)
     _refuse_reused_key(work, asked)
     change = step(existing, held, work.now)
     match change.event:
@@ -156,6 +165,13 @@ def admit(work: Work, asked: ToolCall, demand: Demand | None, step: Admission) -
         case _:
             _save(work, existing, change)
     return change
+
+
+def _offers(work: Work, agent: str, covering: Covering | None) -> tuple[Offer, ...]:
+    """Name the grants that cover a call; those issued stay unrevoked until it is committed."""
+    if covering is None:
+        return ()
+    return covering(granting.in_force(work, agent))
 
 
 def claim(work: Work, call_id: CallId, demands: Demands, step: Claim) -> Change:

@@ -13,11 +13,22 @@ from approval.core.admission import Counted
 from approval.core.audit import Entry, Tag, Written
 from approval.core.call import Answer, Call, CallId, CallPage, Listener, Status, ToolCall
 from approval.core.demand import Count, Demand
+from approval.core.grants import Grant
+from approval.core.issued import Issued
 from approval.core.lifecycle import Change
 from approval.core.meters import Meter, Usage
 from approval.errors import Misconfigured
-from approval.ports import Admission, Claim, Counting, Credential, Demands, Step, TrailReport
-from approval.store import ledger, postgres, schema, sql, trail
+from approval.ports import (
+    Admission,
+    Claim,
+    Counting,
+    Covering,
+    Credential,
+    Demands,
+    Step,
+    TrailReport,
+)
+from approval.store import granting, ledger, postgres, schema, sql, trail
 from approval.store.postgres import PostgresEngine
 from approval.store.sqlite import SqliteEngine
 from approval.store.work import Work
@@ -136,8 +147,14 @@ class SqlStore:
     def journal_later(self, entry: Entry) -> None:
         self._engine.journal_later(entry)
 
-    async def admit(self, asked: ToolCall, demand: Demand | None, step: Admission) -> Change:
-        unit = partial(sql.admit, asked=asked, demand=demand, step=step)
+    async def admit(
+        self,
+        asked: ToolCall,
+        demand: Demand | None,
+        step: Admission,
+        covering: Covering | None = None,
+    ) -> Change:
+        unit = partial(sql.admit, asked=asked, demand=demand, step=step, covering=covering)
         return await self._engine.write(unit)
 
     async def claim(self, call_id: CallId, demands: Demands, step: Claim) -> Change:
@@ -214,6 +231,15 @@ class SqlStore:
         return await self._engine.write(
             partial(sql.spend_credential, kind=kind, digest=digest, entry=entry)
         )
+
+    async def keep_grant(self, grant: Grant, entry: Entry) -> Issued:
+        return await self._engine.write(partial(granting.keep, grant=grant, entry=entry))
+
+    async def revoke_grant(self, grant_id: str, entry: Entry) -> Issued:
+        return await self._engine.write(partial(granting.revoke, grant_id=grant_id, entry=entry))
+
+    async def grants(self) -> tuple[Issued, ...]:
+        return await self._engine.read(granting.find)
 
     async def trail(
         self, *, after: int = 0, limit: int = 100, subject: str | None = None

@@ -91,6 +91,8 @@ calls = Table(
     Column("currency", Text),
     Column("per", Text),
     Column("terms", Text),
+    # The grant under which the call ran without asking.
+    Column("grant_id", Text),
     Index(
         "call_live_once",
         "agent",
@@ -215,6 +217,24 @@ ledger_entries = Table(
     Column("override", BigInteger, nullable=False),
     Column("at", Instant, nullable=False),
     Index("ledger_entry_meter", "meter_id", "at"),
+)
+
+grants = Table(
+    "standing_grant",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("agent", Text, nullable=False),
+    Column("spec", Text, nullable=False),
+    Column("issued_at", Instant, nullable=False),
+    Column("expires_at", Instant),
+    Column("revoked_at", Instant),
+    Column("revoked_by", Text, nullable=False),
+    Index(
+        "standing_grant_of_agent",
+        "agent",
+        sqlite_where=text("revoked_at IS NULL"),
+        postgresql_where=text("revoked_at IS NULL"),
+    ),
 )
 
 rate_counts = Table(

@@ -1,4 +1,4 @@
-"""What calls cost, meters and what they hold, the ledger, rates.
+"""What calls cost, meters and what they hold, the ledger, rates, grants.
 
 Revision ID: 0002
 Revises: 0001
@@ -13,6 +13,7 @@ branch_labels = None
 depends_on = None
 
 COUNTED = sa.text("state <> 'void'")
+IN_FORCE = sa.text("revoked_at IS NULL")
 
 
 def upgrade() -> None:
@@ -20,6 +21,7 @@ def upgrade() -> None:
     op.add_column("call", sa.Column("currency", sa.Text))
     op.add_column("call", sa.Column("per", sa.Text))
     op.add_column("call", sa.Column("terms", sa.Text))
+    op.add_column("call", sa.Column("grant_id", sa.Text))
     op.create_table(
         "meter",
         sa.Column("id", sa.Text, primary_key=True),
@@ -84,5 +86,22 @@ def upgrade() -> None:
         sa.Column("count_id", sa.Text, sa.ForeignKey("rate_count.id"), primary_key=True),
         sa.Column("slot", sa.Integer, primary_key=True),
         sa.Column("at", sa.BigInteger, nullable=False),
+    )
+    op.create_table(
+        "standing_grant",
+        sa.Column("id", sa.Text, primary_key=True),
+        sa.Column("agent", sa.Text, nullable=False),
+        sa.Column("spec", sa.Text, nullable=False),
+        sa.Column("issued_at", sa.BigInteger, nullable=False),
+        sa.Column("expires_at", sa.BigInteger),
+        sa.Column("revoked_at", sa.BigInteger),
+        sa.Column("revoked_by", sa.Text, nullable=False),
+    )
+    op.create_index(
+        "standing_grant_of_agent",
+        "standing_grant",
+        ["agent"],
+        sqlite_where=IN_FORCE,
+        postgresql_where=IN_FORCE,
     )
     op.execute("UPDATE audit_head SET schema = 2")

@@ -192,7 +192,7 @@ allowed_hosts = ["x"]
     assert found == [
         (
             "config.toml: title: is not a section; known: agents, approvals, audit, database,"
-            " gateway, groups, people, rights, server, upstreams"
+            " gateway, grants, groups, meters, people, rights, server, upstreams"
         ),
         (
             "config.toml: slack: Slack comes with a later release; people decide in the console, on"

@@ -1,13 +1,23 @@
 """A rulebook judges every call under all that covers it, and knows nobody it does not name."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 
 from approval.core.call import Outcome
+from approval.core.grants import Grant
 from approval.core.identity import Agent
+from approval.core.issued import read_issue
 from approval.core.rulebook import Rulebook
-from tests.factories import ALLOW_EVERYTHING, GATE_PURCHASES, make_directory, make_policy
+from tests.factories import (
+    ALLOW_EVERYTHING,
+    GATE_PURCHASES,
+    make_asked,
+    make_directory,
+    make_policy,
+    make_verdict,
+)
 
 NARROW: Mapping[str, object] = {
     "dialect": "approval-1",
@@ -83,3 +93,48 @@ def test_a_tool_is_hidden_when_any_policy_hides_it() -> None:
     assert not NARROWED.hides(other, "shop", SEARCH)
     assert not NARROWED.hides(ops, "shop", BUY)
     assert not NARROWED.hides(ops, "bank", SEARCH)
+
+
+def granted(**words: object) -> Grant:
+    return read_issue({"agent": "ops-agent", "tools": "*", "uses": 5, **words}, source="test")
+
+
+@pytest.mark.parametrize(
+    ("own", "issued", "offered"),
+    [
+        ((), (), 0),
+        ((granted(),), (), 1),
+        ((), (granted(),), 1),
+        ((granted(),), (granted(tools="create_*"),), 2),
+        ((granted(agent="other-agent"),), (granted(agent="other-agent"),), 0),
+        ((granted(tools=SEARCH),), (granted(upstream="elsewhere"),), 0),
+        ((granted(total="5.00 USD"),), (granted(max_per_call="5.00 USD"),), 0),
+        ((granted(conditions=[{"path": "args.n", "op": "lte", "value": 5}]),), (), 1),
+        ((granted(conditions=[{"path": "args.n", "op": "lte", "value": 4}]),), (), 0),
+        ((granted(conditions=[{"path": "args.m", "op": "lte", "value": 5}]),), (), 0),
+    ],
+)
+def test_the_grants_that_cover_a_gated_call_are_offered(
+    own: tuple[Grant, ...], issued: tuple[Grant, ...], offered: int
+) -> None:
+    rules = replace(RULES, grants=own)
+    asked = make_asked({"n": 5})
+    verdict = rules.judge(asked.agent, asked.upstream, asked.tool, {"n": 5})
+    assert len(rules.offers(asked, verdict, issued)) == offered
+
+    for outcome in (Outcome.ALLOW, Outcome.DENY):
+        assert rules.offers(asked, make_verdict(outcome), issued) == ()
+    gone = replace(rules, directory=make_directory(agents={}))
+    assert gone.offers(asked, verdict, issued) == ()
+
+
+def test_the_grant_that_ends_first_is_tried_first() -> None:
+    ends = ["2027-01-01T00:00:00Z", None, "2026-12-01T00:00:00Z"]
+    given = [
+        replace(granted(**({"expires": end} if end else {})), id=f"grt_{n}")
+        for n, end in enumerate(ends)
+    ]
+    asked = make_asked({})
+    verdict = RULES.judge(asked.agent, asked.upstream, asked.tool, {})
+    offered = RULES.offers(asked, verdict, given)
+    assert [offer.grant for offer in offered] == ["grt_2", "grt_0", "grt_1"]

@@ -1,0 +1,102 @@
+"""Grants that people issue while the service runs, as text that the store keeps.
+
+A grant is kept in the words of the configuration and read by the same reader, so that both kinds
+mean the same. What a file cannot say (who gave it, and pinned arguments) stands beside those words.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import lru_cache
+
+from approval.core.document import open_document
+from approval.core.grants import Grant, Origin, Pinned
+from approval.core.limits import read_grants
+
+MOST_READ = 4096
+"""How many different grants are kept ready; reading one compiles its conditions."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Issued:
+    """A grant that was issued, and what became of it."""
+
+    grant: Grant
+    issued_at: datetime
+    revoked_at: datetime | None = None
+    revoked_by: str = ""
+
+
+def read_issue(words: Mapping[str, object], *, source: str) -> Grant:
+    """Read a grant that somebody asks for, in the words of `[[grants]]`.
+
+    Raises:
+        Misconfigured: With everything that is wrong with it.
+    """
+    root = open_document({"grant": [dict(words)]}, source=source).root
+    grants = read_grants(root.at("grant"))
+    root.settle()
+    return grants[0]
+
+
+def write(grant: Grant) -> str:
+    """Write a grant as the text that `read` turns back into it."""
+    pinned = grant.pinned
+    return json.dumps(
+        {
+            "granted_by": grant.granted_by,
+            "origin": grant.origin.value,
+            "pinned": None if pinned is None else [pinned.digest, list(pinned.free)],
+            "words": words(grant),
+        },
+        sort_keys=True,
+    )
+
+
+@lru_cache(MOST_READ)
+def read(grant_id: str, text: str) -> Grant:
+    """Read a grant from its text.
+
+    Raises:
+        Misconfigured: If this release does not understand it; it covers nothing then.
+    """
+    kept = json.loads(text)
+    grant = read_issue(kept["words"], source=grant_id)
+    pinned = kept["pinned"]
+    return replace(
+        grant,
+        id=grant_id,
+        granted_by=kept["granted_by"],
+        origin=Origin(kept["origin"]),
+        pinned=None if pinned is None else Pinned(digest=pinned[0], free=tuple(pinned[1])),
+        path="",
+    )
+
+
+def words(grant: Grant) -> dict[str, object]:
+    """Say what a grant allows in the configuration's words; what is not bounded is left out."""
+    said: dict[str, object] = {
+        "agent": grant.agent,
+        "conditions": [
+            {"path": each.path.text, "op": each.operator, "value": each.literal}
+            for each in grant.conditions
+        ],
+        "expires": _instant(grant.expires),
+        "max_per_call": _text(grant.max_per_call),
+        "not_before": _instant(grant.not_before),
+        "reason": grant.reason,
+        "tools": [tools.text for tools in grant.tools],
+        "total": _text(grant.total),
+        "upstream": grant.upstream,
+        "uses": grant.uses,
+    }
+    return {key: value for key, value in said.items() if value not in (None, "", [])}
+
+
+def _instant(at: datetime | None) -> str | None:
+    return None if at is None else at.isoformat(timespec="seconds")
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)

@@ -1,0 +1,104 @@
+"""Grants in the database: those in force while a call is admitted, and how one is taken back.
+
+A call that is admitted under a grant holds its row against whoever revokes it: either the call is
+committed first, or it finds the grant gone.
+"""
+
+import logging
+from dataclasses import replace
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row, bindparam, insert, select, update
+
+from approval.core import issued
+from approval.core.audit import Entry
+from approval.core.grants import Grant
+from approval.core.issued import Issued
+from approval.errors import Conflict, Misconfigured, NotFound
+from approval.store.tables import grants
+from approval.store.work import Work
+
+log = logging.getLogger(__name__)
+
+MOST_LISTED: Final = 500
+
+_IN_FORCE = (
+    select(grants)
+    .where(
+        grants.c.agent == bindparam("agent"),
+        grants.c.revoked_at.is_(None),
+        grants.c.expires_at.is_(None) | (grants.c.expires_at > bindparam("now")),
+    )
+    .order_by(grants.c.id)
+    # Shared: calls of one agent do not wait for each other here, only whoever revokes does.
+    .with_for_update(read=True)
+)
+_KEEP = insert(grants)
+_ONE = select(grants).where(grants.c.id == bindparam("id"))
+_ONE_TO_CHANGE = _ONE.with_for_update()
+_REVOKE = update(grants).where(grants.c.id == bindparam("b_id"), grants.c.revoked_at.is_(None))
+
+
+def in_force(work: Work, agent: str) -> tuple[Grant, ...]:
+    """Read an agent's grants, and keep them from being revoked until this work is committed."""
+    # Not `work.now`, which is read once all is locked: one that ends meanwhile is left out later.
+    key = {"agent": agent, "now": work.clock()}
+    return tuple(_read(row) for row in work.connection.execute(_IN_FORCE, key))
+
+
+def keep(work: Work, grant: Grant, entry: Entry) -> Issued:
+    """Keep a grant that somebody issued."""
+    row = {
+        "id": grant.id,
+        "agent": grant.agent,
+        "spec": issued.write(grant),
+        "issued_at": work.now,
+        "expires_at": grant.expires,
+        "revoked_at": None,
+        "revoked_by": "",
+    }
+    work.connection.execute(_KEEP, row)
+    work.entries.append(entry)
+    return Issued(grant=grant, issued_at=work.now)
+
+
+def revoke(work: Work, grant_id: str, entry: Entry) -> Issued:
+    """Take a grant back: nothing is admitted under it once this is committed.
+
+    Raises:
+        NotFound: If no such grant was issued.
+        Conflict: If it was revoked before.
+    """
+    row = work.connection.execute(_ONE_TO_CHANGE, {"id": grant_id}).one_or_none()
+    if row is None:
+        raise NotFound("there is no such grant")
+    if row.revoked_at is not None:
+        raise Conflict(f"the grant was revoked already, by {row.revoked_by}")
+    row_now = {"revoked_at": work.now, "revoked_by": entry.actor, "b_id": grant_id}
+    work.connection.execute(_REVOKE, row_now)
+    work.entries.append(entry)
+    return replace(_issued(row), revoked_at=work.now, revoked_by=entry.actor)
+
+
+def find(connection: Connection) -> tuple[Issued, ...]:
+    """Read the grants that were issued, the newest first."""
+    query = select(grants).order_by(grants.c.issued_at.desc(), grants.c.id).limit(MOST_LISTED)
+    return tuple(_issued(row) for row in connection.execute(query))
+
+
+def _read(row: Row[Any]) -> Grant:
+    """Read a grant; one that this release does not understand is listed, and covers nothing."""
+    try:
+        return issued.read(row.id, row.spec)
+    except (Misconfigured, ValueError, KeyError):
+        log.exception("a grant is not understood and covers nothing", extra={"grant": row.id})
+        return Grant(id=row.id, agent=row.agent, tools=())
+
+
+def _issued(row: Row[Any]) -> Issued:
+    return Issued(
+        grant=_read(row),
+        issued_at=row.issued_at,
+        revoked_at=row.revoked_at,
+        revoked_by=row.revoked_by,
+    )

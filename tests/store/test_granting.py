@@ -1,0 +1,188 @@
+"""Grants on a real database: never used more than they allow, and never once they are revoked."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+
+import pytest
+
+from approval.core import intake, issued, steps
+from approval.core.audit import Entry, Tag
+from approval.core.call import Answer, Call, Status, new_call_id
+from approval.core.canonical import JSON
+from approval.core.demand import Holdings, Offer
+from approval.core.grants import Grant
+from approval.core.lifecycle import Change, Event
+from approval.core.rulebook import Rulebook
+from approval.errors import Conflict, NotFound
+from approval.store.store import SqlStore
+from tests.factories import (
+    NOW,
+    Clock,
+    make_asked,
+    make_directory,
+    make_lease,
+    make_policy,
+)
+from tests.store.conftest import Database
+
+BUY = "create_incoming_phone_number"
+PRICED = {
+    "dialect": "approval-1",
+    "version": "1",
+    "default": "deny",
+    "tools": {
+        BUY: {
+            "spend": {"amount": {"fixed": "3.00 USD"}, "meters": ["pot"]},
+            "require_approval": [{"approvers": "finance"}],
+        }
+    },
+    "meters": {"pot": {"limit": "1000.00 USD", "window": {"calendar": "day"}}},
+}
+RULES = Rulebook(directory=make_directory(), policies={"shop": make_policy(PRICED)})
+REVOKE = Entry(tag=Tag.GRANT_REVOKE, subject="grt_1", actor="person:ann")
+
+
+def grant(grant_id: str = "grt_1", **words: object) -> Grant:
+    asked = {"agent": "ops-agent", "tools": BUY, **words}
+    return replace(issued.read_issue(asked, source="test"), id=grant_id)
+
+
+async def keep(store: SqlStore, given: Grant) -> None:
+    entry = Entry(tag=Tag.GRANT_ISSUE, subject=given.id, actor="person:ann")
+    await store.keep_grant(given, entry)
+
+
+async def ask(store: SqlStore, number: int, rules: Rulebook = RULES) -> Change:
+    arguments: JSON = {"number": number}
+    asked = make_asked(arguments)
+    verdict = rules.judge(asked.agent, asked.upstream, asked.tool, arguments)
+
+    def covering(issued: Sequence[Grant]) -> tuple[Offer, ...]:
+        return rules.offers(asked, verdict, issued)
+
+    def step(existing: Call | None, holdings: Holdings, now: datetime) -> Change:
+        assert existing is None
+        call_id = new_call_id(now, number.to_bytes(10))
+        lease = make_lease()
+        return intake.begin(asked, verdict, holdings, call_id=call_id, lease=lease, now=now)
+
+    return await store.admit(asked, verdict.demand, step, covering)
+
+
+async def asked_at_once(store: SqlStore, other: SqlStore) -> list[Change]:
+    """Ask twenty times at once, half of it through another process's store."""
+    return await asyncio.gather(*[ask((store, other)[n % 2], n) for n in range(20)])
+
+
+@pytest.mark.parametrize(
+    ("words", "covered"),
+    [({"uses": 7}, 7), ({"total": "20.00 USD"}, 6), ({"uses": 9, "total": "12.00 USD"}, 4)],
+)
+async def test_uses_and_total_are_never_exceeded_by_twenty_at_once(
+    store: SqlStore, other: SqlStore, words: dict[str, object], covered: int
+) -> None:
+    await keep(store, grant("grt_1", **words))
+    changes = await asked_at_once(store, other)
+
+    ran = [change.call for change in changes if change.event is Event.ALLOW]
+    held = [change.call for change in changes if change.event is Event.HOLD]
+    assert (len(ran), len(held)) == (covered, 20 - covered)
+    assert {call.grant for call in ran} == {"grt_1"}
+    assert {call.status for call in held} == {Status.PENDING}
+    assert all(call.requirement.factors and call.grant is None for call in held)
+    assert (await store.verify()).problems == ()
+
+
+async def test_the_file_and_the_store_give_grants_alike(store: SqlStore) -> None:
+    rules = replace(RULES, grants=(grant("file:one", uses=1),))
+    await keep(store, grant("grt_2", uses=1, expires="2026-12-01T00:00:00Z"))
+
+    used = [(await ask(store, number, rules)).call.grant for number in range(3)]
+    assert used == ["grt_2", "file:one", None]
+
+
+async def test_a_revoked_grant_admits_nothing(store: SqlStore, other: SqlStore) -> None:
+    await keep(store, grant(uses=100))
+    assert (await ask(store, 1)).event is Event.ALLOW
+    revoked = await other.revoke_grant("grt_1", REVOKE)
+
+    assert (revoked.revoked_at, revoked.revoked_by) == (NOW, "person:ann")
+    assert (await ask(store, 2)).event is Event.HOLD
+    assert [each.revoked_at for each in await store.grants()] == [NOW]
+    with pytest.raises(Conflict, match="revoked already"):
+        await store.revoke_grant("grt_1", REVOKE)
+    with pytest.raises(NotFound):
+        await store.revoke_grant("grt_2", REVOKE)
+
+
+async def test_nothing_is_admitted_after_a_revocation_that_races_with_it(
+    store: SqlStore, other: SqlStore
+) -> None:
+    await keep(store, grant(uses=100))
+    async with asyncio.TaskGroup() as group:
+        for number in range(10):
+            group.create_task(ask(store, number))
+        await other.revoke_grant("grt_1", REVOKE)
+        for number in range(10, 20):
+            group.create_task(ask(store, number))
+
+    written = [entry.body for entry in await store.trail(limit=100)]
+    revoked = next(n for n, body in enumerate(written) if b'"grant:revoke"' in body)
+    assert not any(b'"call:allow"' in body for body in written[revoked:])
+
+
+async def test_a_grant_ends_at_its_instant(store: SqlStore, clock: Clock) -> None:
+    await keep(store, grant(expires="2026-11-21T12:00:10Z"))
+    clock.advance(seconds=9.999999)
+    assert (await ask(store, 1)).event is Event.ALLOW
+    clock.advance(microseconds=1)
+    assert (await ask(store, 2)).event is Event.HOLD
+
+
+async def test_a_grant_begins_at_its_instant(store: SqlStore, clock: Clock) -> None:
+    await keep(store, grant(uses=5, not_before="2026-11-21T12:00:10Z"))
+    assert (await ask(store, 1)).event is Event.HOLD
+    clock.advance(seconds=10)
+    assert (await ask(store, 2)).event is Event.ALLOW
+
+
+async def test_another_agents_grant_is_no_use(store: SqlStore) -> None:
+    await keep(store, replace(grant(uses=5), agent="other-agent"))
+    assert (await ask(store, 1)).event is Event.HOLD
+
+
+async def test_a_use_comes_back_only_where_nothing_was_done(store: SqlStore) -> None:
+    await keep(store, grant(uses=1))
+    first = (await ask(store, 1)).call
+    assert (await ask(store, 2)).event is Event.HOLD
+
+    failed = Answer(status=Status.FAILED, body=b"{}")
+    await store.advance(first.id, lambda call, now: steps.answer(call, failed, owner="me", now=now))
+    third = (await ask(store, 3)).call
+    assert third.grant == "grt_1"
+    assert (await store.get(third.id)).grant == "grt_1"
+
+    done = Answer(status=Status.EXECUTED, body=b"{}")
+    await store.advance(third.id, lambda call, now: steps.answer(call, done, owner="me", now=now))
+    assert (await ask(store, 4)).event is Event.HOLD
+
+
+async def test_a_call_that_costs_nothing_uses_up_a_grant_too(store: SqlStore) -> None:
+    rules = replace(RULES, policies={"shop": make_policy()})
+    await keep(store, grant(uses=2))
+    begun = [await ask(store, number, rules) for number in range(3)]
+    assert [change.event for change in begun] == [Event.ALLOW, Event.ALLOW, Event.HOLD]
+    assert [len((await store.get(each.call.id)).reservations) for each in begun] == [1, 1, 0]
+
+
+async def test_a_grant_that_this_release_does_not_understand_covers_nothing(
+    store: SqlStore, database: Database
+) -> None:
+    await keep(store, grant(uses=2))
+    await database.execute("UPDATE standing_grant SET spec = '{}'")
+    assert (await ask(store, 1)).event is Event.HOLD
+    [listed] = await store.grants()
+    assert (listed.grant.agent, listed.grant.tools) == ("ops-agent", ())
+    assert (await store.revoke_grant("grt_1", REVOKE)).revoked_at == NOW

@@ -1,6 +1,6 @@
 """What the service needs of the world, as contracts: a store, and a way to send a call upstream."""
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -12,6 +12,7 @@ from approval.core.demand import Count, Demand, Holdings, Offer
 from approval.core.grants import Grant
 from approval.core.issued import Issued
 from approval.core.lifecycle import Change
+from approval.core.meters import Draw, Usage
 
 Step = Callable[[Call, datetime], Change]
 """A pure step from a call, and the store's time after the lock, to its change.
@@ -119,6 +120,15 @@ class Store(Protocol):
 
         Raises:
             NotFound: If there is no such call. Whatever the step raises passes through.
+        """
+        ...
+
+    async def usage(
+        self, draws: Collection[Draw], *, without: CallId | None = None
+    ) -> Mapping[str, Usage]:
+        """Read the sums that draws meet now, by meter, without what one call has taken.
+
+        For people to look at: nothing is locked, so it may be otherwise a moment later.
         """
         ...
 

@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Final, Self
 
+from approval.budgets import Budgets
 from approval.core import admission, canonical, identity, intake, steps
 from approval.core.audit import Entry, Tag, Written
 from approval.core.call import (
@@ -37,13 +38,7 @@ from approval.core.lifecycle import Change, Event
 from approval.core.refusals import Refusal
 from approval.core.rulebook import Rulebook
 from approval.core.steps import Ballot
-from approval.errors import (
-    Conflict,
-    Forbidden,
-    NotFound,
-    Refused,
-    StoreUnavailable,
-)
+from approval.errors import Conflict, Forbidden, NotFound, Refused, StoreUnavailable
 from approval.keyring import Keyring, Randomness
 from approval.ports import Send, Step, Store
 from approval.sending import Sender, Settings
@@ -71,6 +66,7 @@ class Service:
         self.instance = secrets.token_hex(8)
         self._store = store
         self._rules = rules
+        self.budgets = Budgets(store, lambda: self.rules)
         self.wakeups = Wakeups()
         self._sender = Sender(self._advance, store, owner=self.instance, timeout=self._timeout)
         self._attached: Counter[CallId] = Counter()

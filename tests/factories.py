@@ -54,6 +54,31 @@ ALLOW_EVERYTHING: Mapping[str, object] = {
     "default": "allow",
 }
 
+PRICE_PURCHASES: Mapping[str, object] = {
+    "dialect": "approval-1",
+    "version": "1",
+    "default": "deny",
+    "tools": {
+        "create_incoming_phone_number": {
+            "title": "buy a phone number",
+            "spend": {
+                "amount": {"fixed": "1.15 USD", "per": "month"},
+                "meters": ["numbers-month", "numbers-rolling"],
+            },
+            "require_approval": [{"approvers": "finance", "timeout": "15m"}],
+        },
+    },
+    "meters": {
+        "numbers-month": {
+            "limit": "50.00 USD",
+            "window": {"calendar": "month"},
+            "scope": ["agent"],
+        },
+        "numbers-rolling": {"limit": "4.00 USD", "window": {"rolling": "24h"}, "scope": []},
+    },
+}
+"""Purchases that cost money, from a pot of each agent's and from one for all."""
+
 
 class Clock:
     """A clock that tests set: the store's time, never earlier than what is written."""

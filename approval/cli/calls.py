@@ -6,6 +6,7 @@ from pathlib import Path
 import orjson
 import typer
 
+from approval.budgets import Line
 from approval.cli.orders import Order, Proof
 from approval.cli.session import Decider, Session, decider, find, run, session, waiting
 from approval.cli.terminal import Declined, facts, say, table, write_json
@@ -32,7 +33,7 @@ async def _pending(config: Path, states: tuple[str, ...], limit: int, *, as_json
         say("Nothing waits for a person.")
     else:
         table(
-            ("ID", "STATE", "AGENT", "TOOL", "ARGUMENTS", "TIME LEFT"),
+            ("ID", "STATE", "AGENT", "TOOL", "COSTS", "ARGUMENTS", "TIME LEFT"),
             [_row(call, now) for call in calls],
         )
 
@@ -49,7 +50,15 @@ def _row(call: Call, now: datetime) -> tuple[str, ...]:
     asked = call.asked
     arguments = canonical.quoted(asked.arguments.decode(), 60)
     tool = f"{asked.upstream} / {canonical.quoted(asked.tool)}"
-    return (call.id, str(call.status), asked.agent, tool, arguments, _left(call, now))
+    return (
+        call.id,
+        str(call.status),
+        asked.agent,
+        tool,
+        call.price or "-",
+        arguments,
+        _left(call, now),
+    )
 
 
 def _left(call: Call, now: datetime) -> str:
@@ -70,20 +79,26 @@ async def _show(config: Path, call_id: str, *, as_json: bool) -> None:
     async with session(config) as here:
         call = await find(here.store, call_id)
         answer = await here.store.answer(call.id)
+        budgets = await lines(here, call)
         able = sorted(identity.deciders(here.service.rules.directory, call))
     if as_json:
         result = orjson.loads(answer.body) if answer is not None else None
         write_json({**document(call), "result": result})
         return
-    describe(call)
+    describe(call, budgets)
     if call.status is Status.PENDING:
         say(f"May decide: {', '.join(able) or 'nobody'}")
     if answer is not None:
         say(f"Answer: {answer.body.decode(errors='replace')}")
 
 
-def describe(call: Call) -> None:
-    """Print what is to be decided: every argument, and the digest that an approval names."""
+async def lines(here: Session, call: Call) -> tuple[Line, ...]:
+    """Word what a waiting call would leave in its meters."""
+    return await here.service.budgets.lines(call) if call.status is Status.PENDING else ()
+
+
+def describe(call: Call, budgets: tuple[Line, ...] = ()) -> None:
+    """Print what is to be decided: cost, every argument, the digest that an approval names."""
     asked = call.asked
     title = f"{asked.agent} wants to {call.title}" if call.title else f"{asked.agent} calls a tool"
     say(title, style="bold")
@@ -94,6 +109,8 @@ def describe(call: Call) -> None:
             ("tool", f"{asked.upstream} / {asked.tool}"),
             ("asked", stamp(call.created_at) or ""),
             ("decide before", stamp(call.decide_before) or ""),
+            *((("costs", call.price),) if call.price else ()),
+            *((f"budget {line.meter}", line.words) for line in budgets),
             *(("because", f"{reason.text} ({reason.code})") for reason in call.reasons),
             *(("vote", _vote(vote)) for vote in call.votes),
             ("digest", call.digest),
@@ -133,7 +150,7 @@ async def _decide(config: Path, order: Order, proof: Proof, *, as_json: bool) ->
         who = decider(here, proof)
         call = await find(here.store, order.call)
         if not as_json:
-            describe(call)
+            describe(call, await lines(here, call))
         _check_digest(call, order)
         if order.ask:
             _confirm(order, who)
@@ -221,7 +238,7 @@ def document(call: Call) -> dict[str, object]:
         "title": call.title,
         "arguments": orjson.loads(asked.arguments),
         "digest": call.digest,
-        "amount": None,
+        "amount": dict(call.amount.plain()) if call.amount else None,
         "created_at": stamp(call.created_at),
         "decide_before": stamp(call.decide_before),
         "run_before": stamp(call.run_before),

@@ -9,7 +9,7 @@ from approval.core.document import Place
 from approval.core.limits import read_limits, read_meters, read_rate
 from approval.core.meters import Meter
 from approval.core.policy import Charge, Limit, Mention, ToolPattern
-from approval.core.price import OnError
+from approval.core.price import Ask, OnError, OnUnknown, Spend
 from approval.core.spending import PriceTable, read_spend, read_tables
 
 
@@ -32,6 +32,7 @@ class Budget:
         spend = read_spend(at, tables=self.tables, on_error=on_error or OnError.KEEP)
         if spend is None:
             return
+        _refuse_typed(at, spend)
         meters = tuple(self._named(name, at.at("meters")) for name in spend.meters)
         known = tuple(meter for meter in meters if meter is not None)
         yield Charge(tools=tool, path=at.pointer, spend=spend, meters=known)
@@ -53,6 +54,15 @@ class Budget:
             known = f"; did you mean {near[0]}?" if near else "; write it under [meters]"
             place.complain(f'there is no meter "{quoted(name)}"{known}')
         return meter
+
+
+def _refuse_typed(place: Place, spend: Spend) -> None:
+    """Refuse prices that an approver has yet to type: they would run at their upper bound."""
+    built = 'is not built yet; give a price, a table, an argument or at_most, and on_unknown "deny"'
+    if any(isinstance(source, Ask) for source in spend.sources):
+        place.at("amount").complain(f"an amount that an approver types {built}")
+    if spend.on_unknown is OnUnknown.GATE:
+        place.at("on_unknown").complain(f"asking an approver for an unknown amount {built}")
 
 
 def read_budget(

@@ -15,6 +15,7 @@ import orjson
 
 from approval.core.demand import Demand, Terms
 from approval.core.ledger import Reservation
+from approval.core.meters import shown
 from approval.core.money import Money
 from approval.core.price import Per
 
@@ -242,6 +243,13 @@ class Call:
         if self.amount is not None:
             envelope["amount"] = {"currency": self.amount.currency, "minor": self.amount.minor}
         return envelope_digest(envelope)
+
+    @property
+    def price(self) -> str | None:
+        """What it costs, as people write it on cards: `$1.15/month`."""
+        if self.amount is None:
+            return None
+        return f"{shown(self.amount)}/{self.per}" if self.per else shown(self.amount)
 
     @property
     def approvals(self) -> tuple[Vote, ...]:

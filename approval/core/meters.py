@@ -208,12 +208,12 @@ def alerts(before: int, after: int, limit: Money) -> tuple[int, ...]:
 def words(draw: Draw, usage: Usage) -> str:
     """Word for the card what is left before this call and after it: `usage` leaves it out."""
     meter, left = draw.meter, room(draw, usage)
-    told = f"{_shown(left)} of {_shown(meter.limit)} left {_now(meter.window)}"
+    told = f"{shown(left)} of {shown(meter.limit)} left {current(meter.window)}"
     if draw.amount.currency != left.currency:
         return f"{told}; this is in another currency, {draw.amount}"
     if left < draw.amount:
-        return f"{told}, {_shown(draw.amount - left)} too little for this"
-    return f"{told}, {_shown(left - draw.amount)} after this"
+        return f"{told}, {shown(draw.amount - left)} too little for this"
+    return f"{told}, {shown(left - draw.amount)} after this"
 
 
 def refusal(
@@ -253,7 +253,7 @@ def _each(window: Window) -> str:
             return "in all"
 
 
-def _now(window: Window) -> str:
+def current(window: Window) -> str:
     """Word the window that counts now, to follow what is left in it: `left this month`."""
     match window:
         case Calendar(unit=Unit.DAY):
@@ -266,7 +266,7 @@ def _now(window: Window) -> str:
             return "in all"
 
 
-def _shown(money: Money) -> str:
+def shown(money: Money) -> str:
     """Word money as people write it on cards."""
     text = _plain(money)
     return f"${text.removesuffix(' USD')}" if money.currency == "USD" else text

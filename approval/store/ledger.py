@@ -81,6 +81,10 @@ _WINDOW = (
     )
     .with_for_update()
 )
+_LOOK = select(meter_windows).where(
+    meter_windows.c.meter_id == bindparam("meter_id"),
+    meter_windows.c.window_start == bindparam("window_start"),
+)
 _COUNTED = select(reservations).where(
     reservations.c.meter_id == bindparam("meter_id"),
     reservations.c.at > bindparam("since"),
@@ -223,6 +227,53 @@ def _remembered(connection: Connection, before: Row[Any]) -> list[datetime]:
     if before.start_at is not None:
         return [before.used_at] * min(before.n, rates.MOST_SLOTS)
     return list(_slots(connection, before.id).values())
+
+
+# --- what people look at ---
+
+
+def usage(
+    connection: Connection, draws: Iterable[Draw], now: datetime, *, without: str = ""
+) -> dict[str, Usage]:
+    """Read the sums that draws meet now, leaving out what the call `without` has taken.
+
+    Nothing is locked or made: this is for people to look at, and admits nobody.
+    """
+    own = {(each.meter_id, each.window_start): each for each in held_by(connection, without)}
+    found: dict[str, Usage] = {}
+    for draw in draws:
+        if isinstance(draw.meter.window, Rolling):
+            found[draw.meter_id] = _rolled(connection, draw, draw.meter.window, now, without)
+        else:
+            start = meters.window_start(draw, now)
+            found[draw.meter_id] = _seen(connection, draw, start, own.get((draw.meter_id, start)))
+    return found
+
+
+def _rolled(
+    connection: Connection, draw: Draw, window: Rolling, now: datetime, without: str
+) -> Usage:
+    since = {"meter_id": draw.meter_id, "since": window.start(now), "call_id": without}
+    counted = [rows.to_reservation(row) for row in connection.execute(_COUNTED, since).mappings()]
+    return Usage(
+        held=sum(each.taken for each in counted if each.state is State.HELD),
+        posted=sum(each.taken for each in counted if each.state is not State.HELD),
+        overridden=sum(each.override for each in counted),
+    )
+
+
+def _seen(connection: Connection, draw: Draw, start: datetime, own: Reservation | None) -> Usage:
+    key = {"meter_id": draw.meter_id, "window_start": to_microseconds(start)}
+    row = connection.execute(_LOOK, key).one_or_none()
+    if row is None:
+        return Usage()
+    taken, override = (own.taken, own.override) if own is not None else (0, 0)
+    is_held = own is not None and own.state is State.HELD
+    return Usage(
+        held=row.held - (taken if is_held else 0),
+        posted=row.posted - (0 if is_held else taken),
+        overridden=row.overridden - override,
+    )
 
 
 # --- what an admitted call moves ---

@@ -1,7 +1,7 @@
 """The store: every method one transaction, whatever database is beneath."""
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from approval.core.demand import Count, Demand
 from approval.core.grants import Grant
 from approval.core.issued import Issued
 from approval.core.lifecycle import Change
-from approval.core.meters import Meter, Usage
+from approval.core.meters import Draw, Meter, Usage
 from approval.errors import Misconfigured
 from approval.ports import (
     Admission,
@@ -170,6 +170,13 @@ class SqlStore:
 
     async def advance(self, call_id: CallId, step: Step) -> Change:
         return await self._engine.write(partial(sql.advance, call_id=call_id, step=step))
+
+    async def usage(
+        self, draws: Collection[Draw], *, without: CallId | None = None
+    ) -> Mapping[str, Usage]:
+        now = await self._engine.now()
+        query = partial(ledger.usage, draws=draws, now=now, without=without or "")
+        return await self._engine.read(query)
 
     async def listen(self, call_id: CallId, listener: Listener, owner: str) -> None:
         await self._engine.write(

@@ -15,6 +15,7 @@ from approval.core.audit import Written
 from approval.core.call import Call, Vote, requirement_facts
 from approval.core.canonical import JSON
 from approval.core.identity import Person, Right
+from approval.core.money import Money
 from approval.errors import Forbidden
 from approval.service import Service
 from approval.web import openapi, present
@@ -193,7 +194,7 @@ def write_call(call: Call, *, may_decide: bool) -> dict[str, JSON]:
         "arguments": canonical.read(asked.arguments),
         "arguments_digest": asked.arguments_digest,
         "digest": call.digest,
-        "amount": None,
+        "amount": money(call.amount),
         "created_at": stamp(call.created_at),
         "decide_before": stamp(call.decide_before),
         "run_before": stamp(call.run_before),
@@ -215,6 +216,11 @@ def write_call(call: Call, *, may_decide: bool) -> dict[str, JSON]:
             ],
         },
     }
+
+
+def money(amount: Money | None) -> JSON:
+    """Write money as `{"amount": "1.15", "currency": "USD"}`."""
+    return None if amount is None else dict(amount.plain())
 
 
 def _vote(vote: Vote) -> JSON:

@@ -141,7 +141,7 @@ SCHEMAS: Final[Mapping[str, JSON]] = {
             "arguments": {"description": "Exactly what will run."},
             "arguments_digest": _DIGEST,
             "digest": {"$ref": "#/components/schemas/Digest"},
-            "amount": {"type": "null", "description": "Money comes with a later release."},
+            "amount": {"oneOf": [_ref("Money"), {"type": "null"}]},
             "created_at": _TIME,
             "decide_before": _TIME,
             "run_before": _TIME_OR_NULL,
@@ -161,6 +161,9 @@ SCHEMAS: Final[Mapping[str, JSON]] = {
             },
         },
         optional=("result",),
+    ),
+    "Money": _object(
+        {"amount": {"type": "string", "pattern": "^[0-9]+([.][0-9]+)?$"}, "currency": _TEXT}
     ),
     "Digest": {
         "type": "string",

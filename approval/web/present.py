@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from string import Formatter
 from typing import Final
 
+from approval.budgets import Line
 from approval.core import canonical, identity, steps
 from approval.core.call import Call, Listener, Status
 from approval.core.identity import Directory, Right
@@ -64,6 +65,7 @@ class View:
     may_reject: bool
     may_cancel: bool
     may_settle: bool
+    budgets: tuple[Line, ...] = ()
 
     @property
     def state(self) -> str:
@@ -88,9 +90,15 @@ class View:
 
 
 def view(
-    call: Call, person: str, directory: Directory, now: datetime, *, reveal: bool = False
+    call: Call,
+    person: str,
+    directory: Directory,
+    now: datetime,
+    *,
+    reveal: bool = False,
+    budgets: tuple[Line, ...] = (),
 ) -> View:
-    """Draw a call for a person."""
+    """Draw a call for a person; `budgets` are its meters, if it waits and spends."""
     arguments = canonical.read(call.asked.arguments)
     fields = fields_of(arguments, reveal=reveal)
     masked = has_secret(arguments)
@@ -115,6 +123,7 @@ def view(
         may_reject=open_to,
         may_cancel=may_cancel(call, person, directory),
         may_settle=call.status is Status.IN_DOUBT and directory.has_right(person, Right.SETTLE),
+        budgets=budgets,
     )
 
 

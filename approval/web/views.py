@@ -94,7 +94,15 @@ class Views:
 
     async def _view(self, call: Call, visitor: Visitor, *, reveal: bool = False) -> present.View:
         directory = self._service.rules.directory
-        return present.view(call, visitor.person.name, directory, await self._now(), reveal=reveal)
+        waits = call.status is Status.PENDING
+        return present.view(
+            call,
+            visitor.person.name,
+            directory,
+            await self._now(),
+            reveal=reveal,
+            budgets=await self._service.budgets.lines(call) if waits else (),
+        )
 
     async def _call(self, request: web.Request) -> web.StreamResponse:
         visitor = await self._door.visitor(request)

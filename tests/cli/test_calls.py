@@ -268,3 +268,24 @@ def test_a_call_is_written_for_scripts_as_the_api_writes_it() -> None:
     assert document["state"] == "pending"
     assert document["created_at"] == "2026-11-21T12:00:00Z"
     assert document["run_before"] is None
+
+
+def test_what_a_call_costs_and_would_leave_is_shown_before_it_is_decided(tmp_path: Path) -> None:
+    at = desk(tmp_path)
+    at.config.write_text(
+        at.config.read_text().replace(
+            "[agents.ops-agent]",
+            """spend = { amount = { fixed = "1.15 USD", per = "month" }, meters = ["numbers"] }
+[upstreams.shop.policy.meters]
+numbers = { limit = "50.00 USD", window = { calendar = "month" }, scope = ["agent"] }
+[agents.ops-agent]""",
+        )
+    )
+    call = at.hold()
+    assert "$1.15/month" in at.run("pending").out
+    for words in (("show", call.id), ("approve", call.id, "--yes")):
+        told = at.run(*words, token=ANN).out
+        assert "$1.15/month" in told
+        assert "$50.00 of $50.00 left this month, $48.85 after this" in told
+    shown = at.run("show", call.id, "--json").document
+    assert shown["amount"] == {"amount": "1.15", "currency": "USD"}

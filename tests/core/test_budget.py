@@ -44,3 +44,27 @@ def test_a_meter_that_is_misspelt_is_told_with_the_one_that_was_meant() -> None:
             source="p",
             defaults=RequirementDefaults(),
         )
+
+
+@pytest.mark.parametrize(
+    ("spend", "pointer"),
+    [
+        ({"amount": {"ask": True, "up_to": "5.00 USD"}}, "/tools/buy/spend/amount"),
+        (
+            {
+                "amount": {"argument": "/amount", "unit": "minor", "currency": "USD"},
+                "per_call": "5.00 USD",
+                "on_unknown": "gate",
+            },
+            "/tools/buy/spend/on_unknown",
+        ),
+    ],
+)
+def test_an_amount_that_nobody_could_type_yet_is_no_price(
+    spend: dict[str, object], pointer: str
+) -> None:
+    with pytest.raises(Misconfigured, match="not built yet") as refusal:
+        read_policy(
+            document(tools={"buy": {"spend": spend}}), source="p", defaults=RequirementDefaults()
+        )
+    assert any(pointer in problem for problem in refusal.value.problems)

@@ -130,7 +130,8 @@ def test_a_call_comes_back_as_it_went_in_with_the_same_digest(call: Call) -> Non
 def test_every_field_of_a_call_has_its_place_in_the_rows() -> None:
     row = rows.call_row(make_call())
     elsewhere = {"asked", "votes", "attempt", "reservations"}
-    assert {field.name for field in fields(Call)} - elsewhere <= row.keys()
+    named = {"grant_id" if name == "grant" else name for name in (f.name for f in fields(Call))}
+    assert named - elsewhere <= row.keys()
     assert row.keys() == {column.name for column in calls.c}
 
 

@@ -53,6 +53,7 @@ def test_every_table_is_named_once_and_has_a_key() -> None:
         "rate_count",
         "rate_slot",
         "reservation",
+        "standing_grant",
         "vote",
     ]
     assert all(len(table.primary_key) for table in metadata.tables.values())

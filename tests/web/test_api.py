@@ -1,14 +1,22 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
 from approval.core.audit import Tag
 from approval.core.call import Choice, Status
-from tests.factories import ANN_TOKEN, BOB_TOKEN, CARL_TOKEN, Clock
+from tests.factories import (
+    ANN_TOKEN,
+    BOB_TOKEN,
+    CARL_TOKEN,
+    PRICE_PURCHASES,
+    Clock,
+    make_rulebook,
+)
 from tests.web.scripting import Script, script
-from tests.web.serving import Site, tags, trail
+from tests.web.serving import Site, serve, tags, trail
 
 NOBODY = "apr_" + "0" * 26
 
@@ -160,6 +168,14 @@ async def test_the_result_is_answered_while_it_is_kept(site: Site, ann_script: S
             "reason": "fine",
         }
     ]
+
+
+async def test_money_is_digits_and_a_currency(tmp_path: Path, clock: Clock) -> None:
+    rules = make_rulebook(PRICE_PURCHASES)
+    async with serve(tmp_path, clock=clock, rules=rules) as site, script(site, ANN_TOKEN) as ann:
+        call = await site.hold()
+        reply = await ann.get(f"/v1/calls/{call.id}")
+        assert reply.json["amount"] == {"amount": "1.15", "currency": "USD"}
 
 
 # --- waiting ---

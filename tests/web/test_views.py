@@ -1,12 +1,13 @@
 import asyncio
+from pathlib import Path
 
 import pytest
 
 from approval.core.audit import Entry, Tag
 from approval.core.call import Choice, Listener, Status
 from approval.core.canonical import JSON
-from tests.factories import Clock, make_rulebook
-from tests.web.serving import Browser, Site, tags, trail
+from tests.factories import PRICE_PURCHASES, Clock, make_rulebook
+from tests.web.serving import Browser, Site, serve, tags, trail
 
 # --- the inbox ---
 
@@ -453,3 +454,19 @@ async def test_an_untitled_tool_is_named(site: Site, ann: Browser) -> None:
     assert "ops-agent wants to run wipeU+202Eksid" in page.words
     assert "no arguments" in page.words
     assert "<title>ops-agent wants to run wipe[U+202E]ksid · approval</title>" in page.text
+
+
+async def test_card_and_page_show_the_price_and_what_it_would_leave(
+    tmp_path: Path, clock: Clock
+) -> None:
+    rules = make_rulebook(PRICE_PURCHASES)
+    async with serve(tmp_path, clock=clock, rules=rules) as site, site.browser("ann") as ann:
+        call = await site.hold()
+        for path in ("/", f"/calls/{call.id}", f"/calls/{call.id}/card"):
+            told = (await ann.get(path)).words
+            assert "Costs $1.15/month numbers-" in told
+            assert "$50.00 of $50.00 left this month, $48.85 after this" in told
+        await site.decide(call, "ann", Choice.REJECT)
+        told = (await ann.get(f"/calls/{call.id}")).words
+        assert "$1.15/month" in told
+        assert "after this" not in told

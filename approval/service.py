@@ -44,6 +44,7 @@ from approval.errors import (
     Refused,
     StoreUnavailable,
 )
+from approval.granting import Granting
 from approval.keyring import Keyring, Randomness
 from approval.ports import Send, Step, Store
 from approval.sending import Sender, Settings
@@ -71,6 +72,7 @@ class Service:
         self.instance = secrets.token_hex(8)
         self._store = store
         self._rules = rules
+        self.granting = Granting(store, lambda: self.rules)
         self.wakeups = Wakeups()
         self._sender = Sender(self._advance, store, owner=self.instance, timeout=self._timeout)
         self._attached: Counter[CallId] = Counter()

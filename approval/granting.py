@@ -5,7 +5,8 @@ free it from being asked about, as they do not decide its calls.
 """
 
 import secrets
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 
 from approval.core.audit import Entry, Tag
 from approval.core.canonical import quoted
@@ -17,12 +18,12 @@ from approval.errors import Forbidden, NotFound
 from approval.ports import Store
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Granting:
-    """Issues, lists and revokes grants under the rules that were in force when it was made."""
+    """Issues, lists and revokes grants; `rules` gives the rules in force."""
 
-    store: Store
-    rules: Rulebook
+    def __init__(self, store: Store, rules: Callable[[], Rulebook]) -> None:
+        self._store = store
+        self._rules = rules
 
     async def issue(self, grant: Grant, *, person: str, via: str) -> Issued:
         """Give a grant on an admin's word.
@@ -31,13 +32,13 @@ class Granting:
             Forbidden: If this person may not give it.
             NotFound: If nobody bears the name of its agent or its upstream.
         """
-        directory = self.rules.directory
+        directory = self._rules().directory
         if not directory.has_right(person, Right.ADMIN):
             raise Forbidden(f"{person} has no right to give grants; [rights] admin gives it")
         agent = directory.agents.get(grant.agent)
         if agent is None:
             raise NotFound(f"there is no agent {quoted(grant.agent)}")
-        if grant.upstream is not None and grant.upstream not in self.rules.policies:
+        if grant.upstream is not None and grant.upstream not in self._rules().policies:
             raise NotFound(f"there is no upstream {quoted(grant.upstream)}")
         if agent.owner == person:
             raise Forbidden(f"{person} owns {agent.name}, and does not free it; ask another admin")
@@ -51,7 +52,7 @@ class Granting:
             facts |= {"arguments": named.pinned.digest, "vary": list(named.pinned.free)}
         facts |= {"conditions": len(named.conditions)}
         entry = Entry(tag=Tag.GRANT_ISSUE, subject=named.id, actor=named.granted_by, facts=facts)
-        return await self.store.keep_grant(named, entry)
+        return await self._store.keep_grant(named, entry)
 
     async def revoke(self, grant_id: str, *, person: str, via: str) -> Issued:
         """Take a grant back: nothing is admitted under it once this returns.
@@ -63,7 +64,7 @@ class Granting:
             Forbidden: If this person may not take it back.
             Conflict: If it was revoked before.
         """
-        if any(each.id == grant_id for each in self.rules.grants):
+        if any(each.id == grant_id for each in self._rules().grants):
             raise Forbidden("the configuration gives this grant; remove it there")
         found = next(
             (each for each in await self.listed(person) if each.grant.id == grant_id), None
@@ -78,22 +79,22 @@ class Granting:
             actor=f"person:{person}",
             facts={"agent": found.grant.agent, "via": via},
         )
-        return await self.store.revoke_grant(grant_id, entry)
+        return await self._store.revoke_grant(grant_id, entry)
 
     async def listed(self, person: str | None = None) -> tuple[Issued, ...]:
         """Read the issued grants that this person may see, the newest first; all without one."""
-        found = await self.store.grants()
+        found = await self._store.grants()
         return tuple(each for each in found if person is None or self.may_see(person, each.grant))
 
     def may_see(self, person: str, grant: Grant) -> bool:
         """Say whether this person may look at a grant."""
-        read_all = self.rules.directory.has_right(person, Right.READ_ALL)
+        read_all = self._rules().directory.has_right(person, Right.READ_ALL)
         return read_all or self._may_revoke(person, grant)
 
     def _may_revoke(self, person: str, grant: Grant) -> bool:
-        agent = self.rules.directory.agents.get(grant.agent)
+        agent = self._rules().directory.agents.get(grant.agent)
         return (
-            self.rules.directory.has_right(person, Right.ADMIN)
+            self._rules().directory.has_right(person, Right.ADMIN)
             or grant.granted_by == f"person:{person}"
             or (agent is not None and agent.owner == person)
         )

@@ -40,3 +40,18 @@ class Foreign:
 
     dialect: Dialect = Dialect.AUTO
     promote: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrantOrder:
+    """A grant as the command line asks for it. `conditions` are JSON, `lasts` is such as "24h"."""
+
+    agent: str
+    tools: tuple[str, ...]
+    upstream: str | None = None
+    conditions: tuple[str, ...] = ()
+    max_per_call: str | None = None
+    total: str | None = None
+    uses: int | None = None
+    lasts: str | None = None
+    reason: str = ""

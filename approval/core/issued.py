@@ -20,10 +20,10 @@ MOST_READ = 4096
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Issued:
-    """A grant that was issued, and what became of it."""
+    """A grant that was issued, and what became of it. Nobody knows when a file's was."""
 
     grant: Grant
-    issued_at: datetime
+    issued_at: datetime | None
     revoked_at: datetime | None = None
     revoked_by: str = ""
 
@@ -72,6 +72,17 @@ def read(grant_id: str, text: str) -> Grant:
         pinned=None if pinned is None else Pinned(digest=pinned[0], free=tuple(pinned[1])),
         path="",
     )
+
+
+def state(each: Issued, now: datetime) -> str:
+    """Say in a word whether a grant is in force, as far as its uses and total allow."""
+    if each.revoked_at is not None:
+        return "revoked"
+    if each.grant.expires is not None and now >= each.grant.expires:
+        return "ended"
+    if each.grant.not_before is not None and now < each.grant.not_before:
+        return "not yet"
+    return "in force"
 
 
 def words(grant: Grant) -> dict[str, object]:

@@ -45,6 +45,8 @@ DID: Final[Mapping[Tag, str]] = {
     Tag.SERVICE_STOP: "stopped",
     Tag.TOKEN_ISSUE: "issued a credential",
     Tag.TOKEN_REVOKE: "took a credential back",
+    Tag.GRANT_ISSUE: "gave a grant",
+    Tag.GRANT_REVOKE: "took a grant back",
 }
 
 WORDS: Final = ("reason", "why", "evidence", "outcome")

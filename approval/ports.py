@@ -68,6 +68,17 @@ class TrailReport:
     problems: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Freeze:
+    """A tool that spends nothing for an agent, since `call_id` took more than was approved."""
+
+    call_id: CallId
+    agent: str
+    upstream: str
+    tool: str
+    at: datetime
+
+
 class Store(Protocol):
     """Keeps calls, the trail and credentials.
 
@@ -169,6 +180,18 @@ class Store(Protocol):
         """Name what any process changed after this mark with its version then, and the new mark.
 
         A name is a call's id, or "credentials". The mark -1 answers nothing and the present mark.
+        """
+        ...
+
+    async def freezes(self) -> tuple[Freeze, ...]:
+        """Read the freezes in force."""
+        ...
+
+    async def lift(self, call_id: CallId, entry: Entry) -> None:
+        """Let the tool that this call froze spend again.
+
+        Raises:
+            NotFound: If nothing is frozen by that call.
         """
         ...
 

@@ -39,6 +39,7 @@ from approval.core.refusals import Refusal
 from approval.core.rulebook import Rulebook
 from approval.core.steps import Ballot
 from approval.errors import Conflict, Forbidden, NotFound, Refused, StoreUnavailable
+from approval.freezing import Freezing
 from approval.granting import Granting
 from approval.keyring import Keyring, Randomness
 from approval.ports import Send, Step, Store
@@ -68,6 +69,7 @@ class Service:
         self._store = store
         self._rules = rules
         self.budgets = Budgets(store, lambda: self.rules)
+        self.freezing = Freezing(store, lambda: self.rules)
         self.granting = Granting(store, lambda: self.rules)
         self.wakeups = Wakeups()
         self._sender = Sender(self._advance, store, owner=self.instance, timeout=self._timeout)

@@ -5,7 +5,19 @@ from typing import Annotated
 
 import typer
 
-from approval.cli.orders import Dialect, Foreign, GrantOrder, Order, Proof
+from approval.cli.groups import freezes, grants
+from approval.cli.options import (
+    DEFAULT,
+    AsJson,
+    CallText,
+    Claimed,
+    ConfigFile,
+    Digest,
+    Name,
+    TokenFile,
+    Yes,
+)
+from approval.cli.orders import Dialect, Foreign, Order, Proof
 from approval.cli.terminal import Exit, is_person, reporting
 from approval.core.call import Choice
 
@@ -18,34 +30,12 @@ app = typer.Typer(
 )
 audit = typer.Typer(help="Check and read the trail.", no_args_is_help=True)
 token = typer.Typer(help="Issue and take back tokens and login links.", no_args_is_help=True)
-grants = typer.Typer(help="What agents may do without asking: list, issue, revoke.")
 database = typer.Typer(help="The database: schema and copies.", no_args_is_help=True)
 app.add_typer(audit, name="audit")
 app.add_typer(token, name="token")
 app.add_typer(grants, name="grants")
+app.add_typer(freezes, name="freezes")
 app.add_typer(database, name="db")
-
-ConfigFile = Annotated[
-    Path, typer.Option("--config", "-c", envvar="APPROVAL_CONFIG", help="The configuration file.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Write JSON, for scripts.")]
-CallText = Annotated[str, typer.Argument(metavar="ID", help="A call's id, or its beginning.")]
-Name = Annotated[str, typer.Argument(metavar="NAME")]
-Claimed = Annotated[
-    str | None,
-    typer.Option(
-        "--as", metavar="NAME", help='Claim to be NAME; needs \\[approvals] local="trust".'
-    ),
-]
-TokenFile = Annotated[
-    Path | None,
-    typer.Option(help="A file with your own token. Otherwise APPROVAL_TOKEN, or a prompt."),
-]
-Digest = Annotated[
-    str | None, typer.Option(help="Decide only if the call's digest begins with this.")
-]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask again.")]
-DEFAULT = Path("config.toml")
 
 
 @app.command()
@@ -312,75 +302,6 @@ def cancel(
 
         proof = Proof(claimed=claimed, token_file=token_file)
         calls.cancel(config, call, proof, reason, as_json=as_json)
-
-
-@grants.callback(invoke_without_command=True)
-def grants_list(
-    context: typer.Context, *, config: ConfigFile = DEFAULT, as_json: AsJson = False
-) -> None:
-    """List the grants: those of the configuration, and those that were issued."""
-    if context.invoked_subcommand is not None:
-        return
-    with reporting():
-        from approval.cli import grants as commands  # noqa: PLC0415 - heavy
-
-        commands.show(config, as_json=as_json)
-
-
-@grants.command("issue")
-def grants_issue(  # noqa: PLR0913 - each is an option
-    agent: Annotated[str, typer.Argument(metavar="AGENT")],
-    *,
-    tool: Annotated[list[str], typer.Option(help="A tool's name or a glob; may repeat.")],
-    upstream: Annotated[str | None, typer.Option(help="Only there.")] = None,
-    condition: Annotated[
-        list[str] | None,
-        typer.Option(metavar="JSON", help='{"path": …, "op": …, "value": …}; may repeat.'),
-    ] = None,
-    max_per_call: Annotated[str | None, typer.Option(metavar="MONEY", help='"2.00 USD".')] = None,
-    total: Annotated[str | None, typer.Option(metavar="MONEY", help="Over all calls.")] = None,
-    uses: Annotated[int | None, typer.Option(min=1, help="How many calls.")] = None,
-    lasts: Annotated[str | None, typer.Option("--for", metavar="24h", help="How long.")] = None,
-    reason: Annotated[str, typer.Option(help="Why: for the list and the trail.")] = "",
-    claimed: Claimed = None,
-    token_file: TokenFile = None,
-    config: ConfigFile = DEFAULT,
-    as_json: AsJson = False,
-) -> None:
-    """Let an agent pass a gate without asking, within bounds; for admins."""
-    with reporting():
-        from approval.cli import grants as commands  # noqa: PLC0415 - heavy
-
-        order = GrantOrder(
-            agent=agent,
-            tools=tuple(tool),
-            upstream=upstream,
-            conditions=tuple(condition or ()),
-            max_per_call=max_per_call,
-            total=total,
-            uses=uses,
-            lasts=lasts,
-            reason=reason,
-        )
-        proof = Proof(claimed=claimed, token_file=token_file)
-        commands.issue(config, order, proof, as_json=as_json)
-
-
-@grants.command("revoke")
-def grants_revoke(
-    grant: Annotated[str, typer.Argument(metavar="ID")],
-    *,
-    claimed: Claimed = None,
-    token_file: TokenFile = None,
-    config: ConfigFile = DEFAULT,
-    as_json: AsJson = False,
-) -> None:
-    """Take a grant back at once: nothing more is let through under it."""
-    with reporting():
-        from approval.cli import grants as commands  # noqa: PLC0415 - heavy
-
-        proof = Proof(claimed=claimed, token_file=token_file)
-        commands.revoke(config, grant, proof, as_json=as_json)
 
 
 @audit.command("verify")

@@ -83,6 +83,8 @@ def _fit(verdict: Verdict, holdings: Holdings, now: datetime) -> Admitted | Refu
     demand = verdict.demand
     if demand is None:
         return Admitted(verdict=verdict)
+    if holdings.frozen and demand.spends:
+        return _frozen(holdings.frozen)
     taken = count(demand.counts, holdings, now)
     if isinstance(taken, Refusal):
         return taken
@@ -157,6 +159,14 @@ def no_room(why: Refusal) -> NoRoom:
     wait = why.retry_after
     seconds = None if wait is None else -(-wait // timedelta(seconds=1))
     return NoRoom(why.code, why.text, retry_after=seconds)
+
+
+def _frozen(call_id: str) -> Refusal:
+    return Refusal(
+        code="frozen",
+        text=f"This tool is frozen for this agent: call {call_id} took more than was approved."
+        " It stays frozen until a person has looked into it and lifts the freeze.",
+    )
 
 
 def _counted(each: Count, ring: Ring, now: datetime) -> Taken | Wait:

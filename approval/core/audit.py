@@ -48,6 +48,7 @@ class Tag(enum.StrEnum):
     CALL_SETTLE_FAILED = "call:settle_failed"
     CALL_DELIVER = "call:deliver"
     DECISION_REFUSE = "decision:refuse"
+    FREEZE_LIFT = "freeze:lift"
     GRANT_ISSUE = "grant:issue"
     GRANT_REVOKE = "grant:revoke"
     LOGIN_OPEN = "login:open"

@@ -104,6 +104,8 @@ class Holdings:
     rings: Mapping[str, Ring] = field(default_factory=dict)
     room_at: Mapping[str, datetime] = field(default_factory=dict)
     offers: tuple[Offer, ...] = ()
+    frozen: str = ""
+    """The call whose overrun froze this tool for this agent, until somebody lifts it; or empty."""
 
     def used(self, draw: Draw) -> Usage:
         return self.usage.get(draw.meter_id, Usage())

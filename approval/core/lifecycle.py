@@ -22,7 +22,7 @@ from approval.core.call import Answer, Call, Status
 from approval.core.demand import Taken
 from approval.core.ledger import Booking, LedgerEntry, Reservation
 from approval.core.money import Money
-from approval.core.price import OnError
+from approval.core.price import OnError, OnOverrun
 from approval.core.refusals import Refusal
 from approval.errors import Conflict
 
@@ -122,6 +122,17 @@ class Change:
     refusal: Refusal | None = None
     """Why there was no room, where a call was denied for want of it."""
 
+    @property
+    def freezes(self) -> bool:
+        """Say whether the tool is frozen for its agent: the upstream took more than was approved.
+
+        The excess is booked, since the money is gone; it is never treated as permitted.
+        """
+        overran = any(
+            entry.kind is ledger.Kind.OVERRUN for each in self.bookings for entry in each.entries
+        )
+        return overran and self.call.terms.on_overrun is OnOverrun.FREEZE
+
     def entry(self) -> Entry:
         """Word the change for the trail. Replaying these yields every call's status and version.
 
@@ -135,6 +146,8 @@ class Change:
             facts |= {"from": self.previous, "version": self.call.version}
         if moved := [_written(entry) for each in self.bookings for entry in each.entries]:
             facts["ledger"] = moved
+        if self.freezes:
+            facts["frozen"] = True
         return Entry(
             tag=Tag(f"call:{self.event}"), subject=self.call.id, actor=self.actor, facts=facts
         )

@@ -39,7 +39,7 @@ from approval.core.ledger import Reservation
 from approval.core.lifecycle import Change, Event
 from approval.errors import Conflict, NotFound, Refused
 from approval.ports import Admission, Claim, Counting, Covering, Credential, Demands, Step
-from approval.store import granting, ledger, rows
+from approval.store import freezing, granting, ledger, rows
 from approval.store.tables import (
     LIVE,
     attempts,
@@ -152,7 +152,9 @@ def admit(
     existing = _whole(work.connection, row) if row is not None else None
     offers = _offers(work, asked.agent, covering)
     demand = under(demand, offers)
-    held = replace(ledger.holdings(work, demand), offers=offers)
+    held = replace(
+        ledger.holdings(work, demand), offers=offers, frozen=_frozen(work, asked, demand)
+    )
     _refuse_reused_key(work, asked)
     change = step(existing, held, work.now)
     match change.event:
@@ -165,6 +167,10 @@ def admit(
         case _:
             _save(work, existing, change)
     return change
+
+
+def _frozen(work: Work, asked: ToolCall, demand: Demand | None) -> str:
+    return freezing.frozen(work.connection, asked) if demand is not None and demand.spends else ""
 
 
 def _offers(work: Work, agent: str, covering: Covering | None) -> tuple[Offer, ...]:
@@ -246,6 +252,8 @@ def _book(work: Work, change: Change, demand: Demand | None) -> None:
     limits = {draw.meter_id: draw for draw in demand.draws} if demand is not None else {}
     ledger.take(work.connection, change.taken, work.now)
     ledger.book(work.connection, change.call.id, change.bookings, limits, work.now)
+    if change.freezes:
+        freezing.freeze(work, change)
 
 
 def _save(work: Work, before: Call | None, change: Change, demand: Demand | None = None) -> None:

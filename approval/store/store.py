@@ -25,10 +25,11 @@ from approval.ports import (
     Covering,
     Credential,
     Demands,
+    Freeze,
     Step,
     TrailReport,
 )
-from approval.store import granting, ledger, postgres, schema, sql, trail
+from approval.store import freezing, granting, ledger, postgres, schema, sql, trail
 from approval.store.postgres import PostgresEngine
 from approval.store.sqlite import SqliteEngine
 from approval.store.work import Work
@@ -219,6 +220,12 @@ class SqlStore:
         if len(found) < sql.MOST_CHANGES:
             self._quiet = (mark, version)
         return found, mark
+
+    async def freezes(self) -> tuple[Freeze, ...]:
+        return await self._engine.read(freezing.find)
+
+    async def lift(self, call_id: CallId, entry: Entry) -> None:
+        await self._engine.write(partial(freezing.lift, call_id=call_id, entry=entry))
 
     async def heartbeat(self, instance: str) -> None:
         await self._engine.write(partial(sql.heartbeat, instance=instance))

@@ -237,6 +237,26 @@ grants = Table(
     ),
 )
 
+freezes = Table(
+    "freeze",
+    metadata,
+    Column("call_id", Text, ForeignKey("call.id"), primary_key=True),
+    Column("agent", Text, nullable=False),
+    Column("upstream", Text, nullable=False),
+    Column("tool", Text, nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("lifted_at", Instant),
+    Column("lifted_by", Text, nullable=False),
+    Index(
+        "freeze_in_force",
+        "agent",
+        "upstream",
+        "tool",
+        sqlite_where=text("lifted_at IS NULL"),
+        postgresql_where=text("lifted_at IS NULL"),
+    ),
+)
+
 rate_counts = Table(
     "rate_count",
     metadata,

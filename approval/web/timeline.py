@@ -45,6 +45,7 @@ DID: Final[Mapping[Tag, str]] = {
     Tag.SERVICE_STOP: "stopped",
     Tag.TOKEN_ISSUE: "issued a credential",
     Tag.TOKEN_REVOKE: "took a credential back",
+    Tag.FREEZE_LIFT: "lifted a freeze",
     Tag.GRANT_ISSUE: "gave a grant",
     Tag.GRANT_REVOKE: "took a grant back",
 }

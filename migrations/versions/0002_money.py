@@ -12,6 +12,7 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
+FROZEN = sa.text("lifted_at IS NULL")
 COUNTED = sa.text("state <> 'void'")
 IN_FORCE = sa.text("revoked_at IS NULL")
 
@@ -72,6 +73,23 @@ def upgrade() -> None:
         sa.Column("at", sa.BigInteger, nullable=False),
     )
     op.create_index("ledger_entry_meter", "ledger_entry", ["meter_id", "at"])
+    op.create_table(
+        "freeze",
+        sa.Column("call_id", sa.Text, sa.ForeignKey("call.id"), primary_key=True),
+        sa.Column("agent", sa.Text, nullable=False),
+        sa.Column("upstream", sa.Text, nullable=False),
+        sa.Column("tool", sa.Text, nullable=False),
+        sa.Column("at", sa.BigInteger, nullable=False),
+        sa.Column("lifted_at", sa.BigInteger),
+        sa.Column("lifted_by", sa.Text, nullable=False),
+    )
+    op.create_index(
+        "freeze_in_force",
+        "freeze",
+        ["agent", "upstream", "tool"],
+        sqlite_where=FROZEN,
+        postgresql_where=FROZEN,
+    )
     op.create_table(
         "rate_count",
         sa.Column("id", sa.Text, primary_key=True),

@@ -45,6 +45,7 @@ def test_every_table_is_named_once_and_has_a_key() -> None:
         "call",
         "call_body",
         "credential",
+        "freeze",
         "ledger_entry",
         "meter",
         "meter_window",

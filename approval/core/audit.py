@@ -73,6 +73,23 @@ class Entry:
     actor: str
     facts: Mapping[str, object] = field(default_factory=dict)
 
+    @property
+    def filed_under(self) -> str:
+        """The subject under which the entry is looked up; empty for a call that is kept nowhere.
+
+        Nobody can ask for such a call by name, and not to file the two entries of each allowed call
+        is worth a page of every commit.
+        """
+        return "" if is_passing(self.tag, self.facts) else self.subject
+
+
+_PASSING: Final = frozenset({Tag.CALL_ALLOW, Tag.CALL_ANSWER, Tag.CALL_DENY})
+
+
+def is_passing(tag: str, facts: Mapping[str, object]) -> bool:
+    """Say whether an entry is about a call without a record; a kept call's have its version."""
+    return tag in _PASSING and "version" not in facts
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:

@@ -120,7 +120,7 @@ class _Chain:
         last = self.last
         seq, digest = (last.seq, last.hash) if last else (self.head.seq, self.head.hash)
         line = trail.write(entry, seq=seq + 1, at=self.head.now, previous=digest)
-        self.written.append((entry.subject, line))
+        self.written.append((entry.filed_under, line))
 
 
 class PostgresWriter:

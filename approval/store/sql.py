@@ -41,6 +41,7 @@ from approval.errors import Conflict, NotFound, Refused
 from approval.ports import Admission, Claim, Counting, Covering, Credential, Demands, Step
 from approval.store import freezing, granting, ledger, rows
 from approval.store.tables import (
+    FILED,
     LIVE,
     attempts,
     audit,
@@ -460,7 +461,7 @@ def trail(
     """Read audit entries in order."""
     query = select(audit).where(audit.c.seq > after).order_by(audit.c.seq).limit(limit)
     if subject is not None:
-        query = query.where(audit.c.subject == subject)
+        query = query.where(audit.c.subject == subject, text(FILED))
     return tuple(
         Written(seq=row.seq, body=row.body, hash=row.hash) for row in connection.execute(query)
     )

@@ -124,7 +124,7 @@ class _Chain:
             seq += 1
             written = audit.write(entry, seq=seq, at=self.now, previous=digest)
             digest = written.hash
-            lines.append((seq, entry.subject, written.body, digest))
+            lines.append((seq, entry.filed_under, written.body, digest))
         self.seq, self.hash = seq, digest
         self.lines += lines
 

@@ -12,6 +12,7 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
+FILED = sa.text("subject <> ''")
 FROZEN = sa.text("lifted_at IS NULL")
 COUNTED = sa.text("state <> 'void'")
 IN_FORCE = sa.text("revoked_at IS NULL")
@@ -121,5 +122,13 @@ def upgrade() -> None:
         ["agent"],
         sqlite_where=IN_FORCE,
         postgresql_where=IN_FORCE,
+    )
+    op.drop_index("audit_subject", "audit")
+    op.create_index(
+        "audit_filed",
+        "audit",
+        ["subject", "seq"],
+        sqlite_where=FILED,
+        postgresql_where=FILED,
     )
     op.execute("UPDATE audit_head SET schema = 2")

@@ -296,3 +296,21 @@ async def test_every_way_through_a_life_verifies(store: SqlStore, clock: Clock) 
     assert await store.answer(done.id) == Answer(status=Status.EXECUTED, body=FOUND.body)
     assert (await store.get(done.id)) == replace(done)
     assert await problems(store) == ()
+
+
+async def test_entries_of_calls_without_a_record_are_filed_under_nothing(store: SqlStore) -> None:
+    await store.journal(entry(1))
+    call = await hold(store)
+    assert await store.trail(subject="apr_1") == ()
+    assert len(await store.trail(subject=call.id)) == 1
+    assert len(await store.trail()) == 2
+    assert (await store.verify()).problems == ()
+
+
+async def test_an_entry_of_a_kept_call_that_is_filed_under_nothing_is_found(
+    store: SqlStore, file: Path
+) -> None:
+    await hold(store)
+    with opened(file) as database:
+        database.execute("UPDATE audit SET subject = ''")
+    assert "entry 1 stands in another's place" in (await store.verify()).problems

@@ -1,17 +1,28 @@
-"""Budgets for people to look at: what a call would leave in each of its meters.
+"""Budgets for people to look at: what a call would leave in its meters, and what each has left.
 
 Nothing here is locked and nothing promised. What admits a call is `core/admission.py`, under the
 store's lock.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Final
 
 from approval.core import canonical, meters
 from approval.core.call import Call
 from approval.core.demand import Demand
+from approval.core.identity import Directory
+from approval.core.meters import Draw, Meter, Usage
+from approval.core.money import CAP, Money
+from approval.core.policy import Policy
 from approval.core.rulebook import Rulebook
-from approval.ports import Store
+from approval.core.scopes import Key, Scope
+from approval.core.windows import Calendar, Rolling, Window
+from approval.ports import Kept, Store
+
+DAYS: Final = 30
+"""How far back people see what was spent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +31,48 @@ class Line:
 
     meter: str
     words: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pot:
+    """One meter of somebody's, as it is now; `days` are the last thirty, the oldest first."""
+
+    meter: Meter
+    meter_id: str
+    key: Key
+    usage: Usage
+    until: datetime | None
+    days: tuple[tuple[date, int], ...] = ()
+
+    @property
+    def whose(self) -> str:
+        """Say whose it is: `agent ops-agent`."""
+        named = (
+            f"{scope} {value}" if value is not None else f"no {scope}" for scope, value in self.key
+        )
+        return ", ".join(named) or "all together"
+
+    @property
+    def spent(self) -> Money:
+        return self.money(self.usage.posted)
+
+    @property
+    def held(self) -> Money:
+        return self.money(self.usage.held)
+
+    @property
+    def left(self) -> Money:
+        return self.money(max(0, self.meter.limit.minor - self.usage.counted))
+
+    @property
+    def words(self) -> str:
+        """Say what is left: `$41.95 of $50.00 left this month`."""
+        left, limit = meters.shown(self.left), meters.shown(self.meter.limit)
+        return f"{left} of {limit} left {meters.current(self.meter.window)}"
+
+    def money(self, minor: int) -> Money:
+        """Make money of a sum, which may be less or more than any one amount can be."""
+        return Money(max(0, min(minor, CAP)), self.meter.limit.currency)
 
 
 class Budgets:
@@ -43,7 +96,123 @@ class Budgets:
             for draw in draws
         )
 
+    async def pots(self) -> tuple[Pot, ...]:
+        """Read every meter of the rules in force, for everybody who has drawn on it.
+
+        One that counts by agent, or for all together, is there before anybody has.
+        """
+        now = await self._store.now()
+        draws = known(self._rules(), await self._store.kept())
+        usage = await self._store.usage(draws)
+        today = now.astimezone(UTC).date()
+        days = [today - timedelta(days=ago) for ago in reversed(range(DAYS))]
+        since = datetime.combine(days[0], time(), UTC)
+        spent = await self._store.spent([draw.meter_id for draw in draws], since)
+        return tuple(
+            Pot(
+                meter=draw.meter,
+                meter_id=draw.meter_id,
+                key=draw.key,
+                usage=usage[draw.meter_id],
+                until=_until(draw.meter.window, now),
+                days=tuple((day, spent.get(draw.meter_id, {}).get(day, 0)) for day in days),
+            )
+            for draw in draws
+        )
+
     def _demand(self, call: Call) -> Demand:
         asked, arguments = call.asked, canonical.read(call.asked.arguments)
         verdict = self._rules().judge(asked.agent, asked.upstream, asked.tool, arguments)
         return verdict.demand or Demand()
+
+
+def known(rules: Rulebook, kept: Iterable[Kept]) -> tuple[Draw, ...]:
+    """Name the sums of every meter that the rules know, with nothing drawn, sorted by name."""
+    meters_known = {
+        (meter.origin, meter.name): meter
+        for policy, _ in _policies(rules)
+        for meter in policy.meters.values()
+    }
+    found: dict[str, Draw] = {}
+    for each in kept:
+        meter = meters_known.get((each.origin, each.name))
+        # Its currency or its kind of window may have changed: then those sums count no more.
+        if meter is not None and meters.meter_id(meter, each.key) == each.meter_id:
+            found[each.meter_id] = _nothing(meter, each.key)
+    for policy, agents in _policies(rules):
+        for meter in policy.meters.values():
+            for key in _expected(meter, agents):
+                draw = _nothing(meter, key)
+                found.setdefault(draw.meter_id, draw)
+    return tuple(sorted(found.values(), key=_by_name))
+
+
+def visible(
+    pots: Iterable[Pot], person: str, directory: Directory, calls: Iterable[Call]
+) -> tuple[Pot, ...]:
+    """Keep those of the person's own agents, and those on which calls that they may see draw."""
+    owned = {agent.name for agent in directory.agents.values() if agent.owner == person}
+    drawn = {each.meter_id for call in calls for each in call.reservations}
+    return tuple(
+        pot
+        for pot in pots
+        if pot.meter_id in drawn
+        or any(scope is Scope.AGENT and value in owned for scope, value in pot.key)
+    )
+
+
+def document(pot: Pot) -> dict[str, object]:
+    """Write a budget for scripts: the same for the API and the command line."""
+    window = pot.meter.window
+    seconds = round(window.span.total_seconds()) if isinstance(window, Rolling) else None
+    return {
+        "meter": pot.meter.name,
+        "origin": pot.meter.origin,
+        "scope": {str(scope): value for scope, value in pot.key},
+        "window": window.kind,
+        "window_seconds": seconds,
+        "limit": dict(pot.meter.limit.plain()),
+        "spent": dict(pot.spent.plain()),
+        "held": dict(pot.held.plain()),
+        "left": dict(pot.left.plain()),
+        "until": pot.until.strftime("%Y-%m-%dT%H:%M:%SZ") if pot.until else None,
+        "days": [
+            {"day": day.isoformat(), "spent": dict(pot.money(minor).plain())}
+            for day, minor in pot.days
+            if minor
+        ],
+    }
+
+
+def _policies(rules: Rulebook) -> Iterator[tuple[Policy, tuple[str, ...]]]:
+    """Give each policy with the agents whose calls it judges."""
+    agents = rules.directory.agents.values()
+    for upstream, policy in rules.policies.items():
+        yield policy, tuple(agent.name for agent in agents if upstream in agent.upstreams)
+    for (agent, _), policy in rules.narrowing.items():
+        yield policy, (agent,)
+
+
+def _expected(meter: Meter, agents: Iterable[str]) -> Iterator[Key]:
+    """Give the keys that are known before anybody has drawn."""
+    match meter.scope:
+        case ():
+            yield ()
+        case (Scope.AGENT,):
+            for agent in agents:
+                yield ((Scope.AGENT, agent),)
+        case _:
+            return
+
+
+def _nothing(meter: Meter, key: Key) -> Draw:
+    amount = Money(0, meter.limit.currency)
+    return Draw(meter_id=meters.meter_id(meter, key), key=key, meter=meter, amount=amount)
+
+
+def _by_name(draw: Draw) -> tuple[str, str, str]:
+    return draw.meter.name, str([value or "" for _, value in draw.key]), draw.meter_id
+
+
+def _until(window: Window, now: datetime) -> datetime | None:
+    return window.end(now) if isinstance(window, Calendar) else None

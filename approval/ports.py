@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Protocol
 
 from approval.core.admission import Counted
@@ -13,6 +13,7 @@ from approval.core.grants import Grant
 from approval.core.issued import Issued
 from approval.core.lifecycle import Change
 from approval.core.meters import Draw, Usage
+from approval.core.scopes import Key
 
 Step = Callable[[Call, datetime], Change]
 """A pure step from a call, and the store's time after the lock, to its change.
@@ -56,6 +57,16 @@ class Credential:
     subject: str
     created_at: datetime
     expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """A meter that has been drawn on, and by whom: `key` says whose sums `meter_id` names."""
+
+    meter_id: str
+    origin: str
+    name: str
+    key: Key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +152,16 @@ class Store(Protocol):
 
         For people to look at: nothing is locked, so it may be otherwise a moment later.
         """
+        ...
+
+    async def kept(self) -> tuple[Kept, ...]:
+        """Name the meters that have been drawn on, at most some thousands of them."""
+        ...
+
+    async def spent(
+        self, meter_ids: Collection[str], since: datetime
+    ) -> Mapping[str, Mapping[date, int]]:
+        """Add up what was booked on each UTC day since, by meter, in minor units."""
         ...
 
     async def listen(self, call_id: CallId, listener: Listener, owner: str) -> None:

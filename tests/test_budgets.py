@@ -1,10 +1,12 @@
 """What people see of budgets: the sums that are in the database, without what they ask about."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from approval.budgets import document, known, visible
 from approval.core import canonical
 from approval.core.call import Answer, Call, Choice, Status
 from approval.service import Service
@@ -88,6 +90,86 @@ async def test_an_ended_call_has_left_what_it_did_not_take(service: Service) -> 
     """Its own reservation is left out whatever became of it."""
     bought = await buy(service, "+1")
     assert (await words(service, bought))["numbers-month"].startswith("$50.00 of $50.00")
+
+
+async def test_every_pot_is_told_with_what_is_spent_held_and_left(
+    service: Service, clock: Clock
+) -> None:
+    await buy(service, "+1")
+    clock.advance(days=1)
+    await buy(service, "+2")
+    await hold(service, "+3")
+    pots = {(pot.meter.name, pot.whose): pot for pot in await service.budgets.pots()}
+    # An agent that has not spent anything is there too, and nobody twice.
+    assert list(pots) == [
+        ("numbers-month", "agent ops-agent"),
+        ("numbers-month", "agent other-agent"),
+        ("numbers-rolling", "all together"),
+    ]
+    told = [(str(pot.spent), str(pot.held), pot.words) for pot in pots.values()]
+    assert told == [
+        ("2.30 USD", "1.15 USD", "$46.55 of $50.00 left this month"),
+        ("0.00 USD", "0.00 USD", "$50.00 of $50.00 left this month"),
+        # What was bought exactly a day ago has rolled out.
+        ("1.15 USD", "1.15 USD", "$1.70 of $4.00 left in any 24 hours"),
+    ]
+    spent = pots["numbers-month", "agent ops-agent"]
+    assert len(spent.days) == 30
+    assert [(str(day), minor) for day, minor in spent.days if minor] == [
+        ("2026-11-21", 115),
+        ("2026-11-22", 115),
+    ]
+    assert document(spent) == {
+        "meter": "numbers-month",
+        "origin": spent.meter.origin,
+        "scope": {"agent": "ops-agent"},
+        "window": "month",
+        "window_seconds": None,
+        "limit": {"amount": "50.00", "currency": "USD"},
+        "spent": {"amount": "2.30", "currency": "USD"},
+        "held": {"amount": "1.15", "currency": "USD"},
+        "left": {"amount": "46.55", "currency": "USD"},
+        "until": "2026-12-01T00:00:00Z",
+        "days": [
+            {"day": "2026-11-21", "spent": {"amount": "1.15", "currency": "USD"}},
+            {"day": "2026-11-22", "spent": {"amount": "1.15", "currency": "USD"}},
+        ],
+    }
+
+
+async def test_days_beyond_the_last_thirty_are_not_told(service: Service, clock: Clock) -> None:
+    await buy(service, "+1")
+    clock.advance(days=29)
+    assert sum(minor for _, minor in (await service.budgets.pots())[0].days) == 115
+    clock.advance(days=1)
+    assert sum(minor for _, minor in (await service.budgets.pots())[0].days) == 0
+
+
+async def test_sums_of_a_meter_that_means_something_else_now_are_not_shown(
+    service: Service,
+) -> None:
+    await buy(service, "+1")
+    [row, *_] = [each for each in await service._store.kept() if each.name == "numbers-month"]
+    assert len(known(service.rules, [row])) == 3
+    assert len(known(service.rules, [replace(row, meter_id="another")])) == 3
+    stranger = replace(row, name="gone")
+    assert known(service.rules, [stranger]) == known(service.rules, [])
+
+
+async def test_without_the_right_people_see_their_agents_and_what_their_calls_draw_on(
+    service: Service,
+) -> None:
+    call = await hold(service, "+1", agent="other-agent")
+    pots = await service.budgets.pots()
+    directory = service.rules.directory
+
+    def seen(person: str, *calls: Call) -> list[str]:
+        found = visible(pots, person, directory, calls)
+        return [f"{pot.meter.name} {pot.whose}" for pot in found]
+
+    assert seen("bob") == []
+    assert seen("carl") == ["numbers-month agent ops-agent"]  # carl owns it
+    assert seen("bob", call) == ["numbers-month agent other-agent", "numbers-rolling all together"]
 
 
 async def test_a_call_that_spends_nothing_has_no_budgets(tmp_path: Path) -> None:

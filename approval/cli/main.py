@@ -219,6 +219,15 @@ def show(call: CallText, *, config: ConfigFile = DEFAULT, as_json: AsJson = Fals
 
 
 @app.command()
+def budgets(*, config: ConfigFile = DEFAULT, as_json: AsJson = False) -> None:
+    """List what is spent, held and left of every meter."""
+    with reporting():
+        from approval.cli import budgets as command  # noqa: PLC0415 - heavy
+
+        command.budgets(config, as_json=as_json)
+
+
+@app.command()
 def approve(  # noqa: PLR0913 - each is an option
     call: CallText,
     *,

@@ -8,8 +8,8 @@ even at REPEATABLE READ).
 """
 
 import json
-from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from collections.abc import Collection, Iterable, Mapping
+from datetime import UTC, date, datetime
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row, bindparam, delete, insert, select, text, update
@@ -22,8 +22,10 @@ from approval.core.meters import Draw, Meter, Usage
 from approval.core.rates import Algorithm
 from approval.core.windows import Rolling
 from approval.errors import Conflict
+from approval.ports import Kept
 from approval.store import rows
 from approval.store.tables import (
+    from_microseconds,
     ledger_entries,
     meter_windows,
     rate_counts,
@@ -38,6 +40,12 @@ from approval.store.work import Work
 
 _NEVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
 """When a count that nobody has used was used last."""
+
+DAY: Final = 86_400_000_000
+"""A day in microseconds, as `_SPENT` counts days."""
+
+MOST_METERS: Final = 5000
+"""How many meters people are shown at most; admission knows no such number."""
 
 _MAKE_COUNT: Final = text(
     "INSERT INTO rate_count (id, family, n, used_at) VALUES (:id, :family, 0, :now)"
@@ -85,6 +93,14 @@ _LOOK = select(meter_windows).where(
     meter_windows.c.meter_id == bindparam("meter_id"),
     meter_windows.c.window_start == bindparam("window_start"),
 )
+_KEPT = select(meter_rows).order_by(meter_rows.c.id).limit(MOST_METERS)
+_SPENT: Final = text(
+    "SELECT meter_id, at / 86400000000 AS day,"
+    " SUM(CASE kind WHEN 'adjust' THEN -amount ELSE amount END) AS spent"
+    " FROM ledger_entry WHERE meter_id IN :ids AND at >= :since"
+    " AND kind IN ('post', 'overrun', 'adjust')"
+    " GROUP BY meter_id, at / 86400000000"
+).bindparams(bindparam("ids", expanding=True))
 _COUNTED = select(reservations).where(
     reservations.c.meter_id == bindparam("meter_id"),
     reservations.c.at > bindparam("since"),
@@ -274,6 +290,23 @@ def _seen(connection: Connection, draw: Draw, start: datetime, own: Reservation 
         posted=row.posted - (0 if is_held else taken),
         overridden=row.overridden - override,
     )
+
+
+def kept(connection: Connection) -> tuple[Kept, ...]:
+    """Name the meters that have been drawn on."""
+    return tuple(rows.to_kept(row) for row in connection.execute(_KEPT).mappings())
+
+
+def spent(
+    connection: Connection, meter_ids: Collection[str], since: datetime
+) -> dict[str, dict[date, int]]:
+    """Add up what was booked on each UTC day; what a person corrected counts on the day of that."""
+    found: dict[str, dict[date, int]] = {}
+    asked = {"ids": sorted(meter_ids), "since": to_microseconds(since)}
+    for row in connection.execute(_SPENT, asked) if meter_ids else ():
+        day = from_microseconds(row.day * DAY).date()
+        found.setdefault(row.meter_id, {})[day] = int(row.spent)
+    return found
 
 
 # --- what an admitted call moves ---

@@ -1,5 +1,6 @@
 """Rows to values and back: one mapper per value, and nothing else."""
 
+import json
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -23,6 +24,8 @@ from approval.core.demand import Terms
 from approval.core.ledger import LedgerEntry, Reservation, State
 from approval.core.money import Money
 from approval.core.price import Per
+from approval.core.scopes import Scope
+from approval.ports import Kept
 from approval.store.tables import from_microseconds, to_microseconds
 
 _REQUIREMENT = TypeAdapter(Requirement)
@@ -191,6 +194,11 @@ def to_reservation(row: RowMapping) -> Reservation:
         state=State(row["state"]),
         posted=row["posted"],
     )
+
+
+def to_kept(row: RowMapping) -> Kept:
+    key = tuple((Scope(scope), value) for scope, value in json.loads(row["key"]))
+    return Kept(meter_id=row["id"], origin=row["origin"], name=row["name"], key=key)
 
 
 def entry_row(call_id: CallId, entry: LedgerEntry, now: datetime) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
 from typing import Protocol, Self, TypeVar
@@ -26,6 +26,7 @@ from approval.ports import (
     Credential,
     Demands,
     Freeze,
+    Kept,
     Step,
     TrailReport,
 )
@@ -178,6 +179,14 @@ class SqlStore:
         now = await self._engine.now()
         query = partial(ledger.usage, draws=draws, now=now, without=without or "")
         return await self._engine.read(query)
+
+    async def kept(self) -> tuple[Kept, ...]:
+        return await self._engine.read(ledger.kept)
+
+    async def spent(
+        self, meter_ids: Collection[str], since: datetime
+    ) -> Mapping[str, Mapping[date, int]]:
+        return await self._engine.read(partial(ledger.spent, meter_ids=meter_ids, since=since))
 
     async def listen(self, call_id: CallId, listener: Listener, owner: str) -> None:
         await self._engine.write(

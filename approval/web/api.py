@@ -10,6 +10,7 @@ from typing import Final
 import orjson
 from aiohttp import web
 
+from approval.budgets import document
 from approval.core import canonical
 from approval.core.audit import Written
 from approval.core.call import Call, Vote, requirement_facts
@@ -20,6 +21,7 @@ from approval.errors import Forbidden
 from approval.service import Service
 from approval.web import openapi, present
 from approval.web.auth import Door
+from approval.web.budgets import seen_by
 from approval.web.deciding import Conflicted, Deciding, ballot, words
 from approval.web.openapi import MAX_PAGE
 from approval.web.present import stamp
@@ -40,7 +42,7 @@ from approval.web.waiting import Waiting
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 MAX_POLLS: Final = 100
-NOT_BUILT_PATHS: Final = ("/v1/budgets", "/v1/tools", "/v1/grants")
+NOT_BUILT_PATHS: Final = ("/v1/tools", "/v1/grants")
 
 
 class Api:
@@ -63,6 +65,7 @@ class Api:
             "decide_call": self._decide,
             "cancel_call": self._cancel,
             "settle_call": self._settle,
+            "list_budgets": self._list_budgets,
             "list_audit": self._list_audit,
             "get_openapi": self._openapi,
         }
@@ -97,6 +100,12 @@ class Api:
                 call = await self._service.changed(call)
             call = await self._deciding.see(person, call.id)
         return await self._whole(call, person)
+
+    async def _list_budgets(self, request: web.Request) -> web.StreamResponse:
+        person = await self._door.bearer(request)
+        only_parameters(request, set())
+        pots = await seen_by(self._service, person.name)
+        return answer({"budgets": [_json(document(pot)) for pot in pots]})
 
     async def _list_audit(self, request: web.Request) -> web.StreamResponse:
         person = await self._door.bearer(request)

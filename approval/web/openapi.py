@@ -80,6 +80,14 @@ OPERATIONS: Final = (
         refusals=(400, 404, 409, 415, 422),
     ),
     Operation(
+        id="list_budgets",
+        method="GET",
+        path="/v1/budgets",
+        summary="Read the budgets you may see: what is spent, held and left, and until when.",
+        answers="Budgets",
+        refusals=(400,),
+    ),
+    Operation(
         id="list_audit",
         method="GET",
         path="/v1/audit",
@@ -222,6 +230,27 @@ SCHEMAS: Final[Mapping[str, JSON]] = {
             "evidence": {"type": "string", "minLength": 1, "maxLength": MAX_REASON},
         }
     ),
+    "Budget": _object(
+        {
+            "meter": _TEXT,
+            "origin": _TEXT,
+            "scope": {"type": "object", "additionalProperties": _TEXT_OR_NULL},
+            "window": _TEXT,
+            "window_seconds": {"type": ["integer", "null"]},
+            "limit": _ref("Money"),
+            "spent": _ref("Money"),
+            "held": _ref("Money"),
+            "left": _ref("Money"),
+            "until": _TIME_OR_NULL,
+            "days": {
+                "type": "array",
+                "items": _object(
+                    {"day": {"type": "string", "format": "date"}, "spent": _ref("Money")}
+                ),
+            },
+        }
+    ),
+    "Budgets": _object({"budgets": {"type": "array", "items": _ref("Budget")}}),
     "AuditEntry": _object(
         {
             "seq": _COUNT,

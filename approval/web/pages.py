@@ -9,6 +9,7 @@ from typing import Final
 from aiohttp import web
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from approval.core.meters import shown
 from approval.web import present, text
 from approval.web.auth import Visitor
 
@@ -54,6 +55,8 @@ class Pages:
             "clock": clock,
             "iso": present.stamp,
             "millis": millis,
+            "minute": minute,
+            "money": shown,
             "pieces": text.pieces,
             "plain": text.plain,
             "span": present.span,
@@ -88,6 +91,10 @@ class Pages:
 
 def clock(moment: datetime) -> str:
     return moment.strftime("%H:%M:%S UTC")
+
+
+def minute(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%d %H:%M UTC")
 
 
 def millis(moment: datetime) -> int:

@@ -12,7 +12,7 @@ from approval.core.call import Call, CallId, Status
 from approval.core.identity import Person, Right
 from approval.errors import Forbidden
 from approval.service import Service
-from approval.web import present, timeline
+from approval.web import budgets, present, timeline
 from approval.web.auth import Door, Visitor, safe_path
 from approval.web.deciding import Conflicted, Deciding, ballot, words
 from approval.web.pages import Pages
@@ -64,6 +64,7 @@ class Views:
             web.post("/calls/{id}/cancel", self._cancel),
             web.post("/calls/{id}/settle", self._settle),
             web.get("/history", self._history),
+            web.get("/budgets", self._budgets),
             web.get("/trail", self._trail),
             web.get("/login", self._login),
             web.post("/login", self._sign_in),
@@ -178,6 +179,13 @@ class Views:
             if following is None or len(found) >= PAGE:
                 break
         return found, following
+
+    async def _budgets(self, request: web.Request) -> web.StreamResponse:
+        visitor = await self._door.visitor(request)
+        pots = await budgets.seen_by(self._service, visitor.person.name)
+        return await self._page(
+            "budgets.html", visitor, gauges=[budgets.gauge(pot) for pot in pots]
+        )
 
     async def _trail(self, request: web.Request) -> web.StreamResponse:
         visitor = await self._door.visitor(request)

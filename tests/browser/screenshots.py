@@ -23,16 +23,42 @@ POLICY = {
     "tools": {
         "create_incoming_phone_number": {
             "title": "buy a phone number",
+            "spend": {
+                "amount": {"fixed": "1.15 USD", "per": "month"},
+                "meters": ["numbers-day", "numbers-month"],
+            },
             "require_approval": [{"approvers": "finance", "timeout": "15m"}],
         },
         "create_refund": {
             "title": "refund a customer",
+            "spend": {
+                "amount": {
+                    "argument": "/amount",
+                    "unit": "major",
+                    "text": True,
+                    "currency_argument": "/currency",
+                },
+                "meters": ["refunds"],
+            },
             "require_approval": [{"approvers": "finance", "quorum": 2, "timeout": "2h"}],
         },
         "delete_recording": {
             "title": "delete a call recording",
             "require_approval": [{"approvers": "finance", "timeout": "6h"}],
         },
+    },
+    "meters": {
+        "numbers-day": {
+            "limit": "5.00 USD",
+            "window": {"calendar": "day"},
+            "scope": ["agent"],
+        },
+        "numbers-month": {
+            "limit": "50.00 USD",
+            "window": {"calendar": "month"},
+            "scope": ["agent"],
+        },
+        "refunds": {"limit": "100.00 USD", "window": {"rolling": "24h"}, "scope": []},
     },
 }
 CALLS: tuple[tuple[str, str, JSON], ...] = (
@@ -121,6 +147,8 @@ async def main(folder: Path, *, every: bool) -> None:
             call = f"/calls/{held[0].id}"
             await shoot(browser, site, "/", folder / "inbox.png", phone=False, scheme="light")
             await shoot(browser, site, call, folder / "call.png", phone=False, scheme="light")
+            budgets = folder / "budgets.png"
+            await shoot(browser, site, "/budgets", budgets, phone=False, scheme="light")
             await shoot(browser, site, "/", folder / "phone.png", phone=True, scheme="light")
             if every:
                 await shoot_every(browser, site, folder)
@@ -134,6 +162,7 @@ async def shoot_every(browser: Browser, site: Site, folder: Path) -> None:
         "nasty": f"/calls/{nasty.id}",
         "inbox": "/",
         "history": "/history",
+        "budgets": "/budgets",
         "trail": "/trail",
         "login": f"/login?token={token}",
         "missing": "/nowhere",

@@ -7,6 +7,7 @@ free it from being asked about, as they do not decide its calls.
 import secrets
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 
 from approval.core.audit import Entry, Tag
 from approval.core.canonical import quoted
@@ -80,6 +81,10 @@ class Granting:
             facts={"agent": found.grant.agent, "via": via},
         )
         return await self._store.revoke_grant(grant_id, entry)
+
+    async def now(self) -> datetime:
+        """Tell the time by which grants begin and end."""
+        return await self._store.now()
 
     async def listed(self, person: str | None = None) -> tuple[Issued, ...]:
         """Read the issued grants that this person may see, the newest first; all without one."""

@@ -106,7 +106,7 @@ def words(grant: Grant) -> dict[str, object]:
 
 
 def _instant(at: datetime | None) -> str | None:
-    return None if at is None else at.isoformat(timespec="seconds")
+    return None if at is None else at.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _text(value: object) -> str | None:

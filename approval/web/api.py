@@ -23,6 +23,7 @@ from approval.web import openapi, present
 from approval.web.auth import Door
 from approval.web.budgets import seen_by
 from approval.web.deciding import Conflicted, Deciding, ballot, words
+from approval.web.granting import GrantsApi
 from approval.web.openapi import MAX_PAGE
 from approval.web.present import stamp
 from approval.web.problems import Problem
@@ -42,7 +43,7 @@ from approval.web.waiting import Waiting
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 MAX_POLLS: Final = 100
-NOT_BUILT_PATHS: Final = ("/v1/tools", "/v1/grants")
+NOT_BUILT_PATHS: Final = ("/v1/tools",)
 
 
 class Api:
@@ -56,6 +57,7 @@ class Api:
         self._door = door
         self._waiting = waiting
         self._deciding = Deciding(service)
+        self._grants = GrantsApi(service, door)
 
     def routes(self) -> list[web.AbstractRouteDef]:
         """Give every address of the table its handler."""
@@ -67,6 +69,9 @@ class Api:
             "settle_call": self._settle,
             "list_budgets": self._list_budgets,
             "list_audit": self._list_audit,
+            "list_grants": self._grants.list,
+            "issue_grant": self._grants.issue,
+            "revoke_grant": self._grants.revoke,
             "get_openapi": self._openapi,
         }
         known: list[web.AbstractRouteDef] = [

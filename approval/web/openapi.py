@@ -97,6 +97,32 @@ OPERATIONS: Final = (
         refusals=(400, 404),
     ),
     Operation(
+        id="list_grants",
+        method="GET",
+        path="/v1/grants",
+        summary="Read the grants you may see: those you gave, your agents', or all.",
+        answers="Grants",
+        refusals=(400,),
+    ),
+    Operation(
+        id="issue_grant",
+        method="POST",
+        path="/v1/grants",
+        summary="Let an agent pass a gate without asking, within bounds. For admins.",
+        answers="Grant",
+        takes="Allowance",
+        refusals=(400, 404, 415, 422),
+    ),
+    Operation(
+        id="revoke_grant",
+        method="DELETE",
+        path="/v1/grants/{grant}",
+        summary="Take a grant back. Nothing is admitted under it once this is answered.",
+        answers="Grant",
+        parameters=("grant",),
+        refusals=(404, 409),
+    ),
+    Operation(
         id="get_openapi",
         method="GET",
         path="/v1/openapi.json",
@@ -114,6 +140,7 @@ _COUNT: Final[JSON] = {"type": "integer", "minimum": 0}
 _FLAG: Final[JSON] = {"type": "boolean"}
 _ID: Final[JSON] = {"type": "string", "pattern": "^apr_[0-9a-v]{26}$"}
 _DIGEST: Final[JSON] = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
+_MONEY: Final[JSON] = {"type": "string", "examples": ["20.00 USD"]}
 _TEXTS: Final[JSON] = {"type": "array", "items": _TEXT}
 
 
@@ -268,6 +295,41 @@ SCHEMAS: Final[Mapping[str, JSON]] = {
             "next": {"type": ["integer", "null"]},
         }
     ),
+    "Grant": _object(
+        {
+            "id": _TEXT,
+            "state": {"type": "string", "enum": ["in force", "not yet", "ended", "revoked"]},
+            "origin": _TEXT,
+            "granted_by": _TEXT_OR_NULL,
+            "issued_at": _TIME_OR_NULL,
+            "revoked_at": _TIME_OR_NULL,
+            "revoked_by": _TEXT_OR_NULL,
+            "pinned": {
+                "description": "The arguments that calls must have; those in `vary` may differ.",
+                "anyOf": [_object({"arguments": _DIGEST, "vary": _TEXTS}), {"type": "null"}],
+            },
+            "allows": _ref("Allowance"),
+        }
+    ),
+    "Grants": _object({"grants": {"type": "array", "items": _ref("Grant")}}),
+    "Allowance": _object(
+        {
+            "agent": _TEXT,
+            "tools": {"anyOf": [_TEXT, _TEXTS]},
+            "upstream": _TEXT,
+            "conditions": {"type": "array", "items": {"type": "object"}},
+            "max_per_call": _MONEY,
+            "total": _MONEY,
+            "uses": {"type": "integer", "minimum": 1},
+            "not_before": {"type": "string", "format": "date-time"},
+            "expires": {"type": "string", "format": "date-time"},
+            "reason": _TEXT,
+        },
+        optional=(
+            *("upstream", "conditions", "max_per_call", "total", "uses", "not_before"),
+            *("expires", "reason"),
+        ),
+    ),
     "OpenApi": {"type": "object"},
     "Problem": _object(
         {
@@ -285,6 +347,7 @@ SCHEMAS: Final[Mapping[str, JSON]] = {
 
 PARAMETERS: Final[Mapping[str, JSON]] = {
     "id": {"name": "id", "in": "path", "required": True, "schema": _ID},
+    "grant": {"name": "grant", "in": "path", "required": True, "schema": _TEXT},
     "state": {
         "name": "state",
         "in": "query",

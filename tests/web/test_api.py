@@ -445,7 +445,7 @@ async def test_two_tokens_are_none(site: Site) -> None:
             assert response.status in {400, 401}
 
 
-@pytest.mark.parametrize("path", ["/v1/budgets", "/v1/tools"])
+@pytest.mark.parametrize("path", ["/v1/tools"])
 async def test_what_is_not_built_says_so(ann_script: Script, path: str) -> None:
     reply = await ann_script.get(path)
     assert (reply.status, reply.code) == (404, "not_built")

@@ -4,7 +4,7 @@ All of it fits, or nothing is taken. A call for which a soft limit has no room i
 may let it pass; where no limit can be passed, it is denied, and told until when.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -88,14 +88,16 @@ def _fit(verdict: Verdict, holdings: Holdings, now: datetime) -> Admitted | Refu
     taken = count(demand.counts, holdings, now)
     if isinstance(taken, Refusal):
         return taken
-    verdict = _overriding(verdict, demand, holdings)
-    override = verdict.outcome is Outcome.GATE
+    overridden = _overridden(verdict, demand, holdings)
     bookings: list[Booking] = []
     for draw in demand.draws:
+        # Only those who are asked about this very meter let a call pass it.
+        override = draw.meter_id in overridden
         booking = ledger.reserve(draw, holdings.used(draw), now, override=override)
         if booking is None:
             return refusal(draw, holdings, now)
         bookings.append(booking)
+    verdict = _asking(verdict, overridden.values())
     return Admitted(verdict=verdict, bookings=tuple(bookings), taken=taken)
 
 
@@ -179,30 +181,30 @@ def _counted(each: Count, ring: Ring, now: datetime) -> Taken | Wait:
     return Taken(count=each, n=found.n, slots=found.slots)
 
 
-def _overriding(verdict: Verdict, demand: Demand, holdings: Holdings) -> Verdict:
-    """Hold a call that is beyond soft limits for those who may let it pass them.
+def _overridden(verdict: Verdict, demand: Demand, holdings: Holdings) -> dict[str, Requirement]:
+    """Find the soft limits that a call is beyond, and who may let it pass each.
 
     One that no rule holds is held only where the meter says *ask*; one that is held anyway is asked
     of them as well.
     """
-    demands = list(_overrides(verdict, demand, holdings))
-    if not demands:
-        return verdict
-    for each in demands:
-        requirement = verdict.requirement
-        verdict = replace(
-            verdict,
-            outcome=Outcome.GATE,
-            requirement=each if requirement is None else unite(requirement, each),
-        )
-    return verdict
-
-
-def _overrides(verdict: Verdict, demand: Demand, holdings: Holdings) -> Iterator[Requirement]:
+    found: dict[str, Requirement] = {}
     for draw in demand.draws:
         soft, usage = draw.meter.soft, holdings.used(draw)
         if soft is None or meters.admits(draw, usage):
             continue
         may_ask = draw.meter.over is Over.ASK or verdict.outcome is Outcome.GATE
         if may_ask and meters.admits(draw, usage, override=True):
-            yield Requirement(factors=(Factor(approvers=soft.override_by),))
+            found[draw.meter_id] = Requirement(factors=(Factor(approvers=soft.override_by),))
+    return found
+
+
+def _asking(verdict: Verdict, requirements: Iterable[Requirement]) -> Verdict:
+    """Hold a call for all of these as well."""
+    for each in requirements:
+        required = verdict.requirement
+        verdict = replace(
+            verdict,
+            outcome=Outcome.GATE,
+            requirement=each if required is None else unite(required, each),
+        )
+    return verdict

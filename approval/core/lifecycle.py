@@ -210,7 +210,8 @@ def _booked(call: Call, funds: Funds, actual: Money | None) -> list[Booking]:
         case Funds.VOID:
             return [ledger.void(each) for each in held]
         case Funds.POST:
-            return [ledger.post(each, _cost(each, actual)) for each in held]
+            kept = funds is Funds.BY_RULE and call.terms.on_error is OnError.KEEP
+            return [ledger.post(each, _cost(each, actual, kept=kept)) for each in held]
         case _:
             return []
 
@@ -221,10 +222,14 @@ def _by_rule(funds: Funds, call: Call) -> Funds:
     return Funds.VOID if call.terms.on_error is OnError.VOID else Funds.POST
 
 
-def _cost(held: Reservation, actual: Money | None) -> Money:
-    """Count what is known in the meter's currency; uses of a grant, and all else, as reserved."""
-    is_known = actual is not None and actual.currency == held.amount.currency
-    return actual if is_known and actual is not None else held.amount
+def _cost(held: Reservation, actual: Money | None, *, kept: bool) -> Money:
+    """Count what is known in the meter's currency; uses of a grant, and all else, as reserved.
+
+    With `kept` nothing lowers it: what an error says it did not take is no proof.
+    """
+    if actual is None or actual.currency != held.amount.currency:
+        return held.amount
+    return max(actual, held.amount) if kept else actual
 
 
 def _written(entry: LedgerEntry) -> list[object]:

@@ -1,21 +1,28 @@
 """The life of a call is exactly one table: everything in it, and nothing that is not in it."""
 
+from dataclasses import replace
 from datetime import timedelta
 from itertools import product
 
 import pytest
 
 from approval.core.audit import Entry, Tag
-from approval.core.call import Status
+from approval.core.call import Call, Status
+from approval.core.demand import Terms
+from approval.core.ledger import Booking, Kind, LedgerEntry, Reservation, State
 from approval.core.lifecycle import (
     TRANSITIONS,
     Change,
     Event,
     Funds,
+    booked,
     diagram,
     move,
     replayed,
 )
+from approval.core.meters import USES
+from approval.core.money import Money
+from approval.core.price import OnError
 from approval.errors import Conflict
 from tests.factories import NOW, make_call
 
@@ -192,3 +199,133 @@ def test_the_diagram_is_drawn_from_the_table() -> None:
         "    invalidated --> [*]",
         "    rejected --> [*]",
     ]
+
+
+# --- the money ---
+
+DAY = NOW.replace(hour=0)
+PRICE = Money(100, "USD")
+HELD = Reservation(meter_id="m", window_start=DAY, at=NOW, amount=PRICE, override=30)
+USE = Reservation(meter_id="u", window_start=DAY, at=NOW, amount=Money(1, USES))
+
+
+def priced_call(status: Status, on_error: OnError = OnError.KEEP) -> Call:
+    terms = Terms(on_error=on_error)
+    return make_call(status=status, amount=PRICE, terms=terms, reservations=(HELD, USE))
+
+
+def entry(kind: Kind, amount: int, override: int = 0, of: Reservation = HELD) -> LedgerEntry:
+    return LedgerEntry(
+        kind=kind,
+        meter_id=of.meter_id,
+        window_start=DAY,
+        amount=amount,
+        override=override,
+    )
+
+
+POSTED = (
+    replace(HELD, state=State.POSTED, posted=100),
+    replace(USE, state=State.POSTED, posted=1),
+)
+VOIDED = (replace(HELD, state=State.VOID, override=0), replace(USE, state=State.VOID))
+BOOKED: dict[str, tuple[tuple[Reservation, ...], list[LedgerEntry]]] = {
+    "keep": ((HELD, USE), []),
+    "post": (POSTED, [entry(Kind.POST, 100, 30), entry(Kind.POST, 1, of=USE)]),
+    "void": (VOIDED, [entry(Kind.VOID, 100, 30), entry(Kind.VOID, 1, of=USE)]),
+    "by_rule": (POSTED, [entry(Kind.POST, 100, 30), entry(Kind.POST, 1, of=USE)]),
+}
+
+
+@pytest.mark.parametrize(("source", "event", "funds"), [(r[0], r[1], r[3]) for r in ROWS])
+def test_every_row_moves_the_money_as_the_story_says(source: str, event: str, funds: str) -> None:
+    if source == "new":  # what begins is `intake`'s to reserve
+        return
+    change = move(priced_call(Status(source)), Event(event), "clock", now=NOW)
+    reservations, entries = BOOKED[funds]
+    assert change.call.reservations == reservations
+    assert [each for booking in change.bookings for each in booking.entries] == entries
+    live = [each for each in change.call.reservations if each.state is State.HELD]
+    assert bool(live) is not change.call.status.ended  # 29
+
+
+@pytest.mark.parametrize("event", [Event.ERR, Event.ERR_LATE])
+@pytest.mark.parametrize(
+    ("on_error", "actual", "posted"),
+    [
+        (OnError.KEEP, None, 100),
+        # An answer that is an error lowers nothing that was to be kept.
+        (OnError.KEEP, 40, 100),
+        (OnError.KEEP, 0, 100),
+        (OnError.KEEP, 140, 140),
+        (OnError.POST, None, 100),
+        (OnError.POST, 40, 40),
+        (OnError.POST, 140, 140),
+        (OnError.VOID, None, 0),
+        (OnError.VOID, 40, 0),
+    ],
+)
+def test_an_error_costs_what_the_tool_says(
+    event: Event, on_error: OnError, actual: int | None, posted: int
+) -> None:
+    source = Status.EXECUTING if event is Event.ERR else Status.IN_DOUBT
+    took = None if actual is None else Money(actual, "USD")
+    change = move(priced_call(source, on_error), event, "clock", now=NOW, actual=took)
+    money, use = change.call.reservations
+    is_void = on_error is OnError.VOID
+    assert money.state is use.state is (State.VOID if is_void else State.POSTED)
+    assert (money.posted, use.posted) == (posted, 0 if is_void else 1)
+
+
+@pytest.mark.parametrize("event", [Event.SUCCEED, Event.SUCCEED_LATE, Event.SETTLE_EXECUTED])
+@pytest.mark.parametrize(
+    ("actual", "posted", "moved"),
+    [
+        (None, 100, [entry(Kind.POST, 100, 30)]),
+        (Money(100, "USD"), 100, [entry(Kind.POST, 100, 30)]),
+        # What people let pass is given back first.
+        (Money(80, "USD"), 80, [entry(Kind.POST, 80, 10), entry(Kind.VOID, 20, 20)]),
+        (Money(60, "USD"), 60, [entry(Kind.POST, 60), entry(Kind.VOID, 40, 30)]),
+        (Money(0, "USD"), 0, [entry(Kind.VOID, 100, 30)]),
+        (Money(130, "USD"), 130, [entry(Kind.POST, 100, 30), entry(Kind.OVERRUN, 30)]),
+        (Money(10, "EUR"), 100, [entry(Kind.POST, 100, 30)]),
+    ],
+)
+def test_a_success_costs_what_it_took(
+    event: Event, actual: Money | None, posted: int, moved: list[LedgerEntry]
+) -> None:
+    source = Status.EXECUTING if event is Event.SUCCEED else Status.IN_DOUBT
+    change = move(priced_call(source), event, "clock", now=NOW, actual=actual)
+    money, use = change.call.reservations
+    assert (money.posted, money.overran) == (posted, posted > 100)
+    assert list(change.bookings[0].entries) == moved
+    # The uses of a grant are no money: the call is one, whatever it took.
+    assert (use.posted, use.overran) == (1, False)
+
+
+def test_what_is_settled_is_not_settled_again() -> None:
+    call = replace(priced_call(Status.EXECUTING), reservations=POSTED)
+    for event in (Event.FAIL, Event.SUCCEED):
+        assert move(call, event, "clock", now=NOW).bookings == ()
+
+
+def test_the_trail_tells_every_movement() -> None:
+    change = move(
+        priced_call(Status.EXECUTING), Event.SUCCEED, "s", now=NOW, actual=Money(120, "USD")
+    )
+    start = DAY.isoformat()
+    assert change.entry().facts["ledger"] == [
+        ["post", "m", start, 100, 30],
+        ["overrun", "m", start, 20, 0],
+        ["post", "u", start, 1, 0],
+    ]
+
+
+def test_bookings_are_added_to_those_before_and_the_latest_stands() -> None:
+    other = replace(HELD, meter_id="a")
+    first = Booking(reservation=HELD, entries=(entry(Kind.RESERVE, 100, 30),))
+    second = Booking(reservation=other, entries=(entry(Kind.RESERVE, 100, 30, of=other),))
+    third = Booking(reservation=POSTED[0], entries=(entry(Kind.POST, 100, 30),))
+    change = booked(booked(Change(call=make_call()), [first, second]), [third])
+    assert change.bookings == (first, second, third)
+    assert change.call.reservations == (other, POSTED[0])

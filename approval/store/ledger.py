@@ -8,6 +8,7 @@ even at REPEATABLE READ).
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -196,7 +197,7 @@ def _ring(connection: Connection, each: Count, now: datetime) -> Ring:
     latest = connection.execute(_LATEST, key).one()
     if latest.id != row.id:
         # The limit was changed, or changed back: what counts is what was counted last.
-        _carry_over(connection, each, latest, now)
+        _carry_over(connection, each, (row, latest), now)
         row = connection.execute(_COUNT, key).one()
     if each.rate.algorithm is Algorithm.CALENDAR:
         return Ring(n=row.n if row.start_at == rates.count_start(each.rate, now) else 0)
@@ -209,10 +210,16 @@ def _slots(connection: Connection, count_id: str) -> dict[int, datetime]:
     return {row.slot: row.at for row in found}
 
 
-def _carry_over(connection: Connection, each: Count, before: Row[Any], now: datetime) -> None:
-    """Fill a count with what the one before it remembers: a changed limit forgives nothing."""
+def _carry_over(
+    connection: Connection, each: Count, known: tuple[Row[Any], Row[Any]], now: datetime
+) -> None:
+    """Fill a count with what it and the one before it remember: a changed limit forgives nothing.
+
+    Its own memory counts as well: the one before may have been too small to hold all of it.
+    """
+    own, before = (Counter(_remembered(connection, row)) for row in known)
+    admitted = list((own | before).elements())  # what both remember is the same calls
     connection.execute(_EMPTY, {"b_id": each.key.id})
-    admitted = _remembered(connection, before)
     if each.rate.algorithm is Algorithm.CALENDAR:
         counted = rates.carry_count(admitted, each.rate, now)
         _save_count(connection, each, counted, now)

@@ -8,6 +8,7 @@ even at REPEATABLE READ).
 """
 
 import json
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, date, datetime
 from typing import Any, Final
@@ -114,7 +115,9 @@ _MOVE: Final = text(
 )
 _MOVE_GUARDED: Final = text(
     f"{_MOVE.text} AND held + :held + posted + :posted - overridden - :overridden <= :most"
+    " AND overridden + :overridden <= :most_overridden"
 )
+_UNBOUNDED: Final = 2**62
 _ENTRY = insert(ledger_entries)
 _RESERVE = insert(reservations)
 _SAVE_RESERVATION = update(reservations).where(
@@ -212,7 +215,7 @@ def _ring(connection: Connection, each: Count, now: datetime) -> Ring:
     latest = connection.execute(_LATEST, key).one()
     if latest.id != row.id:
         # The limit was changed, or changed back: what counts is what was counted last.
-        _carry_over(connection, each, latest, now)
+        _carry_over(connection, each, (row, latest), now)
         row = connection.execute(_COUNT, key).one()
     if each.rate.algorithm is Algorithm.CALENDAR:
         return Ring(n=row.n if row.start_at == rates.count_start(each.rate, now) else 0)
@@ -225,10 +228,16 @@ def _slots(connection: Connection, count_id: str) -> dict[int, datetime]:
     return {row.slot: row.at for row in found}
 
 
-def _carry_over(connection: Connection, each: Count, before: Row[Any], now: datetime) -> None:
-    """Fill a count with what the one before it remembers: a changed limit forgives nothing."""
+def _carry_over(
+    connection: Connection, each: Count, known: tuple[Row[Any], Row[Any]], now: datetime
+) -> None:
+    """Fill a count with what it and the one before it remember: a changed limit forgives nothing.
+
+    Its own memory counts as well: the one before may have been too small to hold all of it.
+    """
+    own, before = (Counter(_remembered(connection, row)) for row in known)
+    admitted = list((own | before).elements())  # what both remember is the same calls
     connection.execute(_EMPTY, {"b_id": each.key.id})
-    admitted = _remembered(connection, before)
     if each.rate.algorithm is Algorithm.CALENDAR:
         counted = rates.carry_count(admitted, each.rate, now)
         _save_count(connection, each, counted, now)
@@ -354,11 +363,25 @@ def _move(connection: Connection, entry: LedgerEntry, draw: Draw | None) -> None
         and draw is not None
         and not isinstance(draw.meter.window, Rolling)
     ):
-        done = connection.execute(_MOVE_GUARDED, moved | {"most": draw.meter.limit.minor})
+        done = connection.execute(_MOVE_GUARDED, moved | _bounds(entry, draw))
     else:
         done = connection.execute(_MOVE, moved)
     if done.rowcount != 1:
         raise Conflict("the budget was taken at the same moment")
+
+
+def _bounds(entry: LedgerEntry, draw: Draw) -> dict[str, object]:
+    """Say how far a reservation may take the sums: each part of it is held to its own bound.
+
+    What people let pass whole adds nothing to what counts. Where an overrun or a lowered limit has
+    left the sums beyond the limit, it passes all the same, within what people may let pass.
+    """
+    meter = draw.meter
+    up_to = meter.soft.up_to.minor if meter.soft is not None else 0
+    return {
+        "most": meter.limit.minor if entry.override < entry.amount else _UNBOUNDED,
+        "most_overridden": up_to if entry.override else _UNBOUNDED,
+    }
 
 
 def _deltas(entry: LedgerEntry) -> tuple[int, int, int]:

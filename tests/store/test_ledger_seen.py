@@ -1,0 +1,52 @@
+"""What people look at of meters: sums that are read without a lock, and what was spent a day."""
+
+from datetime import datetime, timedelta
+
+from approval.core import intake, steps
+from approval.core.call import Answer, Call, Outcome, Status, new_call_id
+from approval.core.demand import Demand, Holdings
+from approval.core.lifecycle import Change
+from approval.core.meters import Draw, Meter, Usage, meter_id
+from approval.core.money import Money
+from approval.core.scopes import Key, Scope
+from approval.core.windows import Calendar, Unit
+from approval.ports import Kept
+from approval.store.store import SqlStore
+from tests.factories import NOW, make_asked, make_lease, make_verdict
+
+KEY: Key = ((Scope.AGENT, "ops-agent"), (Scope.GROUP, None))
+
+
+def usd(minor: int) -> Money:
+    return Money(minor, "USD")
+
+
+async def test_what_people_look_at_is_what_was_booked(store: SqlStore) -> None:
+    meter = Meter(name="pot", origin="p", limit=usd(1000), window=Calendar(unit=Unit.DAY))
+    draw = Draw(meter_id=meter_id(meter, KEY), key=KEY, meter=meter, amount=usd(115))
+    demand = Demand(amount=usd(115), draws=(draw,))
+    call = await spending(store, demand)
+    assert (await store.usage([draw]))[draw.meter_id] == Usage(held=115)
+    assert (await store.usage([draw], without=call.id))[draw.meter_id] == Usage()
+    assert await store.kept() == (Kept(meter_id=draw.meter_id, origin="p", name="pot", key=KEY),)
+    assert await store.spent([draw.meter_id], NOW - timedelta(days=1)) == {}
+    done = Answer(status=Status.EXECUTED, body=b"{}")
+    await store.advance(call.id, lambda call, now: steps.answer(call, done, owner="me", now=now))
+    assert (await store.usage([draw]))[draw.meter_id] == Usage(posted=115)
+    assert (await store.usage([draw], without=call.id))[draw.meter_id] == Usage()
+    booked = {draw.meter_id: {NOW.date(): 115}}
+    assert await store.spent([draw.meter_id], NOW - timedelta(days=1)) == booked
+    assert await store.spent([draw.meter_id], NOW + timedelta(days=1)) == {}
+    assert await store.spent([], NOW - timedelta(days=1)) == {}
+
+
+async def spending(store: SqlStore, demand: Demand) -> Call:
+    """Admit a call that runs at once at this price."""
+    verdict = make_verdict(Outcome.ALLOW, demand=demand)
+    call_id = new_call_id(NOW, bytes(10))
+
+    def begin(existing: Call | None, holdings: Holdings, now: datetime) -> Change:
+        lease = make_lease()
+        return intake.begin(make_asked(), verdict, holdings, call_id=call_id, lease=lease, now=now)
+
+    return (await store.admit(make_asked(), demand, begin)).call

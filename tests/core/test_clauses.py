@@ -79,7 +79,7 @@ def test_money_is_compared_in_its_currency_and_else_nobody_knows(
     read = read_conditions(priced(op))
     for minor, truth in [(499, below), (500, equal), (501, above)]:
         assert holds(read, {"spend": {"amount": Money(minor, "USD")}}) is truth
-    for unknown in (
+    unknowns: list[dict[str, object]] = [
         {"spend": {"amount": Money(500, "EUR")}},
         {"spend": {"amount": 500}},
         {"spend": {"amount": "5.00 USD"}},
@@ -87,7 +87,8 @@ def test_money_is_compared_in_its_currency_and_else_nobody_knows(
         {"spend": {}},
         {"args": {"spend": {"amount": Money(500, "USD")}}},
         {},
-    ):
+    ]
+    for unknown in unknowns:
         assert holds(read, unknown) is None
 
 

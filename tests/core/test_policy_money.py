@@ -21,7 +21,7 @@ METERS = {
 }
 ONE = {"fixed": "1.00 USD", "per": "month"}
 STATED = {"argument": "/amount", "unit": "minor", "currency": "USD"}
-GATE_ALWAYS = {"require_approval": [{}]}
+GATE_ALWAYS: dict[str, object] = {"require_approval": [{}]}
 
 
 def policy_of(tools: Mapping[str, object], source: str = "p", **top: object) -> Policy:

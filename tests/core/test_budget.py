@@ -68,3 +68,36 @@ def test_an_amount_that_nobody_could_type_yet_is_no_price(
             document(tools={"buy": {"spend": spend}}), source="p", defaults=RequirementDefaults()
         )
     assert any(pointer in problem for problem in refusal.value.problems)
+
+
+def test_money_is_kept_after_an_error_only_where_there_is_money() -> None:
+    with pytest.raises(Misconfigured, match="without spend there is no money to keep"):
+        read_policy(
+            document(tools={"buy": {"on_error": "void"}}),
+            source="p",
+            defaults=RequirementDefaults(),
+        )
+
+
+@pytest.mark.parametrize(
+    ("said", "on_error"),
+    [({}, "keep"), *(({"on_error": word}, word) for word in ("keep", "post", "void"))],
+)
+def test_a_tool_says_what_an_error_costs(said: dict[str, str], on_error: str) -> None:
+    spend = {"amount": {"fixed": "1.00 USD"}, "meters": []}
+    policy = read_policy(
+        document(tools={"buy": {"spend": spend, **said}}),
+        source="p",
+        defaults=RequirementDefaults(),
+    )
+    assert [charge.spend.on_error for charge in policy.charges] == [on_error]
+
+
+def test_every_limit_of_a_tool_is_its_own() -> None:
+    """Two tools with equal limits count apart, and so do two limits of one tool."""
+    once = {"rate_limit": {"max": 1, "window": "1m"}}
+    policy = read_policy(
+        document(tools={"buy": once, "sell": once}), source="p", defaults=RequirementDefaults()
+    )
+    assert len(policy.limits) == 2
+    assert len({(limit.rate.origin, limit.rate.name) for limit in policy.limits}) == 2

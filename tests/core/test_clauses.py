@@ -5,6 +5,7 @@ import pytest
 from approval.core.clauses import read_conditions
 from approval.core.conditions import holds
 from approval.core.document import Place
+from approval.core.money import Money
 
 
 def entry(*conditions: object) -> Place:
@@ -52,3 +53,67 @@ def test_what_is_no_list_is_told() -> None:
     at = Place(source="p", pointer="/rule", value={"conditions": {}})
     assert read_conditions(at) == ()
     assert at.problems == ["p: /rule/conditions: this is an object; write a list"]
+
+
+# --- what a call costs ---
+
+
+def priced(op: str, value: object = "5.00 USD") -> Place:
+    return entry({"path": "spend.amount", "op": op, "value": value})
+
+
+@pytest.mark.parametrize(
+    ("op", "below", "equal", "above"),
+    [
+        ("eq", False, True, False),
+        ("neq", True, False, True),
+        ("gt", False, False, True),
+        ("gte", False, True, True),
+        ("lt", True, False, False),
+        ("lte", True, True, False),
+    ],
+)
+def test_money_is_compared_in_its_currency_and_else_nobody_knows(
+    op: str, below: bool, equal: bool, above: bool
+) -> None:
+    read = read_conditions(priced(op))
+    for minor, truth in [(499, below), (500, equal), (501, above)]:
+        assert holds(read, {"spend": {"amount": Money(minor, "USD")}}) is truth
+    unknowns: list[dict[str, object]] = [
+        {"spend": {"amount": Money(500, "EUR")}},
+        {"spend": {"amount": 500}},
+        {"spend": {"amount": "5.00 USD"}},
+        {"spend": {"amount": None}},
+        {"spend": {}},
+        {"args": {"spend": {"amount": Money(500, "USD")}}},
+        {},
+    ]
+    for unknown in unknowns:
+        assert holds(read, unknown) is None
+
+
+def test_whether_there_is_a_price_can_be_asked() -> None:
+    read = read_conditions(priced("exists", value=True))
+    assert holds(read, {"spend": {"amount": Money(0, "USD")}}) is True
+    assert holds(read, {}) is False
+
+
+@pytest.mark.parametrize(
+    ("op", "value"),
+    [
+        ("gt", 5),
+        ("gt", "5"),
+        ("gt", "5.001 USD"),
+        ("gt", "-5.00 USD"),
+        ("gt", "5.00 usd"),
+        ("gt", None),
+        ("gt", ["5.00 USD"]),
+        ("in", ["5.00 USD"]),
+        ("contains", "5.00 USD"),
+    ],
+)
+def test_money_is_compared_with_nothing_but_money(op: str, value: object) -> None:
+    at = priced(op, value)
+    assert read_conditions(at) == ()
+    [problem] = at.problems
+    assert f"/conditions/0/value: {op}: money is compared with" in problem

@@ -1,8 +1,21 @@
 """What a call demands, united from several rules and policies."""
 
-from approval.core.demand import Demand, Terms, unite
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from approval.core.demand import Count, Demand, Holdings, Offer, Terms, under, unite
+from approval.core.meters import Draw, Meter, Usage
 from approval.core.money import Money
 from approval.core.price import OnError, OnOverrun
+from approval.core.rates import Rate, RateKey
+from approval.core.windows import AllTime
+from tests.factories import NOW
+
+TICK = timedelta(microseconds=1)
 
 
 def test_nothing_united_demands_nothing() -> None:
@@ -22,3 +35,90 @@ def test_the_strictest_terms_of_those_that_spend_stand() -> None:
     demands = [Demand(amount=price, terms=lax), Demand(amount=price, terms=strict), Demand()]
     assert unite(demands) == Demand(amount=price, terms=strict)
     assert unite([Demand(amount=price, terms=lax), Demand()]) == Demand(amount=price, terms=lax)
+
+
+# --- whose meters and counts ---
+
+POT = Meter(name="pot", origin="o", limit=Money(1000, "USD"), window=AllTime())
+RATE = Rate(origin="o", name="r", path="/r", max=1, window=timedelta(minutes=1))
+
+
+def drawn(*names: str, amount: int = 100) -> tuple[Draw, ...]:
+    return tuple(
+        Draw(meter_id=name, key=(), meter=POT, amount=Money(amount, "USD")) for name in names
+    )
+
+
+def counted(*names: str) -> tuple[Count, ...]:
+    return tuple(Count(rate=RATE, key=RateKey(id=name, family=name)) for name in names)
+
+
+def test_meters_and_counts_unite_each_once_in_the_order_of_locks() -> None:
+    united = unite(
+        [
+            Demand(amount=Money(100, "USD"), draws=drawn("c", "a"), counts=counted("z")),
+            Demand(amount=Money(100, "USD"), draws=drawn("b", "a"), counts=counted("y", "z")),
+            Demand(counts=counted("x")),
+        ]
+    )
+    assert united is not None
+    assert united.draws == drawn("a", "b", "c")
+    assert united.counts == counted("x", "y", "z")
+
+
+@given(st.permutations([("b",), ("a", "c"), ("c", "b"), ()]))
+def test_the_order_of_rules_changes_nothing(groups: list[tuple[str, ...]]) -> None:
+    demands = [Demand(amount=Money(1, "USD"), draws=drawn(*names)) for names in groups]
+    assert unite(demands) == Demand(amount=Money(1, "USD"), draws=drawn("a", "b", "c"))
+
+
+@pytest.mark.parametrize("other", [Money(101, "USD"), Money(100, "EUR"), Money(0, "USD")])
+def test_a_price_is_one_amount_in_one_currency(other: Money) -> None:
+    mine = Demand(amount=Money(100, "USD"))
+    assert unite([mine, Demand(amount=other)]) is None
+    assert unite([mine, Demand(), mine]) == mine
+
+
+@pytest.mark.parametrize("first", OnError)
+@pytest.mark.parametrize("second", OnError)
+def test_of_two_rules_the_one_that_gives_back_less_stands(first: OnError, second: OnError) -> None:
+    united = unite(
+        Demand(amount=Money(1, "USD"), terms=Terms(on_error=each)) for each in (first, second)
+    )
+    strictness = [OnError.KEEP, OnError.POST, OnError.VOID]
+    assert united is not None
+    assert united.terms.on_error is min(first, second, key=strictness.index)
+
+
+def test_what_grants_have_taken_is_added_to_what_is_taken_anyway() -> None:
+    offers = [Offer(grant="g", draws=drawn("u")), Offer(grant="h", draws=drawn("a", "t"))]
+    priced = Demand(amount=Money(100, "USD"), draws=drawn("p"), counts=counted("r"))
+    assert under(priced, []) == priced
+    assert under(None, []) is None
+    assert under(None, [Offer(grant="g", draws=())]) == Demand()
+    assert under(None, offers) == Demand(draws=drawn("a", "t", "u"))
+    assert under(priced, offers) == replace(priced, draws=drawn("a", "p", "t", "u"))
+
+
+@pytest.mark.parametrize(
+    ("not_before", "expires", "stands"),
+    [
+        (None, None, True),
+        (NOW, None, True),
+        (NOW + TICK, None, False),
+        (None, NOW + TICK, True),
+        (None, NOW, False),
+        (NOW, NOW, False),
+    ],
+)
+def test_a_grant_is_in_force_from_its_first_instant_to_before_its_last(
+    not_before: datetime | None, expires: datetime | None, *, stands: bool
+) -> None:
+    offer = Offer(grant="g", draws=(), not_before=not_before, expires=expires)
+    assert offer.is_in_force(NOW) is stands
+
+
+def test_a_meter_that_nobody_has_drawn_on_is_empty() -> None:
+    [draw] = drawn("a")
+    assert Holdings().used(draw) == Usage()
+    assert Holdings(usage={"a": Usage(held=1)}).used(draw) == Usage(held=1)

@@ -10,9 +10,16 @@ from approval.core.call import (
     CallId,
     Outcome,
     Reason,
+    Status,
     Verdict,
 )
+from approval.core.demand import Demand, Holdings, Offer, Terms
+from approval.core.ledger import State
 from approval.core.lifecycle import Change, Event, Funds
+from approval.core.meters import Draw, Meter, Over, Soft, Usage
+from approval.core.money import Money
+from approval.core.price import OnError, Per
+from approval.core.windows import AllTime
 from tests.core.lives import (
     ALLOW,
     DENY,
@@ -76,3 +83,105 @@ def test_a_denial_is_a_line_in_the_trail_with_digests_and_codes_alone() -> None:
             "upstream": "shop",
         },
     )
+
+
+# --- with money ---
+
+POT = Meter(name="pot", origin="o", limit=Money(1000, "USD"), window=AllTime())
+SOFT = replace(
+    POT, name="soft", soft=Soft(override_by=("bob",), up_to=Money(500, "USD")), over=Over.ASK
+)
+PRICE = Money(400, "USD")
+TERMS = Terms(on_error=OnError.POST)
+
+
+def priced(meter: Meter, outcome: Outcome = Outcome.GATE) -> Verdict:
+    draw = Draw(meter_id=meter.name, key=(), meter=meter, amount=PRICE)
+    demand = Demand(amount=PRICE, per=Per.MONTH, terms=TERMS, draws=(draw,))
+    return make_verdict(outcome, demand=demand)
+
+
+def begin(verdict: Verdict, holdings: Holdings = NOTHING) -> Change:
+    return intake.begin(
+        make_asked(), verdict, holdings, call_id=CallId("apr_1"), lease=make_lease(), now=NOW
+    )
+
+
+@pytest.mark.parametrize(
+    ("verdict", "held", "event", "status", "override", "approvers"),
+    [
+        (priced(POT), 600, Event.HOLD, Status.PENDING, 0, [("finance",)]),
+        (priced(POT, Outcome.ALLOW), 600, Event.ALLOW, Status.EXECUTING, 0, []),
+        (priced(SOFT), 600, Event.HOLD, Status.PENDING, 0, [("finance",)]),
+        (priced(SOFT), 700, Event.HOLD, Status.PENDING, 100, [("finance",), ("bob",)]),
+        (priced(SOFT, Outcome.ALLOW), 600, Event.ALLOW, Status.EXECUTING, 0, []),
+        (priced(SOFT, Outcome.ALLOW), 700, Event.HOLD, Status.PENDING, 100, [("bob",)]),
+    ],
+)
+def test_a_call_that_costs_begins_with_what_it_takes(
+    verdict: Verdict,
+    held: int,
+    event: Event,
+    status: Status,
+    override: int,
+    approvers: list[tuple[str, ...]],
+) -> None:
+    meter_id = verdict.demand.draws[0].meter_id if verdict.demand else ""
+    change = begin(verdict, Holdings(usage={meter_id: Usage(held=held)}))
+
+    call = change.call
+    assert (change.event, call.status, change.funds) == (event, status, Funds.RESERVE)
+    assert (call.amount, call.per, call.terms) == (PRICE, Per.MONTH, TERMS)
+    assert [factor.approvers for factor in call.requirement.factors] == approvers
+    [reservation] = call.reservations
+    assert (reservation.state, reservation.amount) == (State.HELD, PRICE)
+    assert (reservation.override, reservation.at) == (override, NOW)
+    # One that runs at once is claimed as it begins, and one that is held by nobody.
+    assert (call.attempt is not None) is (event is Event.ALLOW)
+    entry = change.entry().facts
+    assert entry["ledger"] == [
+        ["reserve", meter_id, reservation.window_start.isoformat(), 400, override]
+    ]
+    assert (entry["amount"], entry["digest"]) == ("4.00 USD", call.digest)
+    assert ("attempt" in entry) is (event is Event.ALLOW)
+
+
+@pytest.mark.parametrize("outcome", [Outcome.GATE, Outcome.ALLOW])
+@pytest.mark.parametrize(
+    ("meter", "usage"), [(POT, Usage(held=601)), (SOFT, Usage(held=1101, overridden=101))]
+)
+def test_a_call_without_room_is_denied_and_leaves_its_entry_alone(
+    outcome: Outcome, meter: Meter, usage: Usage
+) -> None:
+    change = begin(priced(meter, outcome), Holdings(usage={meter.name: usage}))
+    assert (change.event, change.call.status) == (Event.DENY, Status.DENIED)
+    assert (change.bookings, change.taken, change.call.reservations) == ((), (), ())
+    assert change.refusal is not None
+    assert change.entry() == Entry(
+        tag=Tag.CALL_DENY,
+        subject="apr_1",
+        actor="policy",
+        facts={
+            "agent": "ops-agent",
+            "arguments": make_asked().arguments_digest,
+            "codes": ["limit"],
+            "policy": "p" * 64,
+            "to": "denied",
+            "tool": "create_incoming_phone_number",
+            "upstream": "shop",
+        },
+    )
+
+
+def test_the_amount_is_part_of_what_is_approved() -> None:
+    dear, cheap = (make_call(amount=amount).digest for amount in (PRICE, Money(399, "USD")))
+    euros = make_call(amount=Money(400, "EUR")).digest
+    assert len({dear, cheap, euros, make_call().digest}) == 4
+
+
+def test_a_call_under_a_grant_says_so_and_runs_at_once() -> None:
+    offer = Offer(grant="numbers", draws=())
+    change = begin(priced(POT), Holdings(offers=(offer,)))
+    assert (change.event, change.call.grant) == (Event.ALLOW, "numbers")
+    assert change.entry().facts["grant"] == "numbers"
+    assert change.call.requirement == intake.NOBODY

@@ -1,0 +1,180 @@
+"""The money of a call on its way: what a claim moves, and what an answer and a person settle."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+
+from approval.core import steps
+from approval.core.call import Answer, Status, Verdict
+from approval.core.demand import Demand, Holdings, Terms
+from approval.core.ledger import Reservation, State
+from approval.core.lifecycle import Change, Event
+from approval.core.meters import Draw, Meter, Usage
+from approval.core.money import Money, Unit
+from approval.core.pointers import Pointer
+from approval.core.price import Actual
+from approval.core.windows import AllTime, Calendar
+from approval.core.windows import Unit as Period
+from tests.core.lives import (
+    GATE,
+    LATER,
+    SETTLE_FROM,
+    approved_call,
+    claim,
+    doubtful_call,
+    executing_call,
+    vote,
+)
+from tests.factories import NOW, make_call, make_directory, make_lease, make_verdict
+
+# --- the claim, with money ---
+
+MIDNIGHT = NOW.replace(hour=0) + timedelta(days=1)
+PRICE = Money(400, "USD")
+DAILY = Meter(name="daily", origin="o", limit=Money(1000, "USD"), window=Calendar(unit=Period.DAY))
+LATE = Meter(name="late", origin="o", limit=Money(1000, "USD"), window=AllTime())
+HELD = Reservation(meter_id="daily", window_start=NOW.replace(hour=0), at=NOW, amount=PRICE)
+
+
+def demanding(*meters: Meter, amount: Money = PRICE) -> Verdict:
+    draws = tuple(Draw(meter_id=m.name, key=(), meter=m, amount=amount) for m in meters)
+    return make_verdict(demand=Demand(amount=amount, draws=draws))
+
+
+def claim_with(verdict: Verdict, now: datetime = LATER, **usage: int) -> Change:
+    call = make_call(amount=PRICE, reservations=(HELD,))
+    given = vote("ann", digest=call.digest)
+    call = approved_call(
+        amount=PRICE, reservations=(HELD,), votes=(given,), run_before=MIDNIGHT + timedelta(hours=1)
+    )
+    return steps.claim(
+        call,
+        Holdings(usage={name: Usage(held=held) for name, held in usage.items()}),
+        lease=make_lease(),
+        directory=make_directory(),
+        verdict=verdict,
+        now=now,
+    )
+
+
+def test_a_claim_in_the_same_window_moves_no_money() -> None:
+    change = claim_with(demanding(DAILY), daily=1000)
+    assert (change.event, change.bookings) == (Event.CLAIM, ())
+    assert change.call.reservations == (HELD,)
+
+
+@pytest.mark.parametrize(("taken", "fits"), [(0, True), (600, True), (601, False)])
+def test_a_claim_after_midnight_takes_from_the_new_day_or_has_no_budget(
+    taken: int, *, fits: bool
+) -> None:
+    change = claim_with(demanding(DAILY), MIDNIGHT, daily=taken)
+    [reservation] = change.call.reservations
+    ledgers = change.entry().facts["ledger"]
+    yesterday, today = HELD.window_start.isoformat(), MIDNIGHT.isoformat()
+    if fits:
+        assert change.event is Event.CLAIM
+        assert reservation == replace(HELD, window_start=MIDNIGHT, at=MIDNIGHT)
+        assert ledgers == [
+            ["void", "daily", yesterday, 400, 0],
+            ["reserve", "daily", today, 400, 0],
+        ]
+        return
+    assert (change.event, change.call.note) == (Event.INVALIDATE, "budget")
+    assert reservation == replace(HELD, state=State.VOID)
+    assert ledgers == [["void", "daily", yesterday, 400, 0]]
+
+
+@pytest.mark.parametrize(("taken", "fits"), [(600, True), (601, False)])
+def test_a_meter_that_a_reload_added_is_drawn_on(taken: int, *, fits: bool) -> None:
+    change = claim_with(demanding(DAILY, LATE), late=taken)
+    if fits:
+        assert change.event is Event.CLAIM
+        assert [each.meter_id for each in change.call.reservations] == ["daily", "late"]
+        assert all(each.state is State.HELD for each in change.call.reservations)
+        return
+    assert (change.event, change.call.note) == (Event.INVALIDATE, "budget")
+    assert [each.state for each in change.call.reservations] == [State.VOID]
+
+
+def test_a_meter_that_a_reload_took_away_keeps_what_it_holds() -> None:
+    for verdict in (GATE, make_verdict(demand=Demand(amount=PRICE))):
+        change = claim_with(verdict)
+        assert (change.event, change.call.reservations) == (Event.CLAIM, (HELD,))
+
+
+@pytest.mark.parametrize("amount", [Money(399, "USD"), Money(401, "USD"), Money(400, "EUR")])
+def test_a_call_whose_price_changed_since_does_not_run(amount: Money) -> None:
+    change = claim_with(demanding(DAILY, amount=amount))
+    assert (change.event, change.call.note) == (Event.INVALIDATE, "price_changed")
+    assert [each.state for each in change.call.reservations] == [State.VOID]
+
+
+def test_a_call_that_costs_since_it_was_approved_does_not_run() -> None:
+    change = claim(approved_call(), verdict=demanding(DAILY))
+    assert (change.event, change.call.note) == (Event.INVALIDATE, "price_changed")
+
+
+# --- what an answer says it took ---
+
+TOOK = Terms(
+    actual=Actual(
+        at=Pointer(text="/structuredContent/took", steps=("structuredContent", "took")),
+        unit=Unit.MINOR,
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("body", "posted", "overrun"),
+    [
+        (b'{"result":{"structuredContent":{"took":400}}}', 400, {}),
+        (b'{"result":{"structuredContent":{"took":150}}}', 150, {}),
+        (b'{"result":{"structuredContent":{"took":401}}}', 401, {"overrun": "4.01 USD"}),
+        # What cannot be relied on frees nothing.
+        (b'{"result":{"structuredContent":{}}}', 400, {}),
+        (b'{"result":{"structuredContent":{"took":-1}}}', 400, {}),
+        (b'{"result":{"structuredContent":{"took":0}}}', 400, {}),
+        (b'{"result":{"structuredContent":{"took":1.5}}}', 400, {}),
+        (b'{"result":{"structuredContent":{"took":"150"}}}', 400, {}),
+        (b'{"result":{"structuredContent":{"took":true}}}', 400, {}),
+        (b'{"result":{"structuredContent":{"took":null}}}', 400, {}),
+        (b'{"result":{"structuredContent":{"took":1,"took":2}}}', 400, {}),
+        (b'{"result":{"structuredContent":{"took":1e400}}}', 400, {}),
+        (b'{"result":[]}', 400, {}),
+        (b'{"error":{"code":-1,"message":"no"}}', 400, {}),
+        (b"[]", 400, {}),
+        (b"\xff", 400, {}),
+        (b"", 400, {}),
+    ],
+)
+def test_an_answer_settles_at_what_it_says_and_else_at_what_was_reserved(
+    body: bytes, posted: int, overrun: dict[str, str]
+) -> None:
+    call = executing_call(amount=PRICE, terms=TOOK, reservations=(HELD,))
+    answer = Answer(status=Status.EXECUTED, body=body)
+    change = steps.answer(call, answer, owner="me", now=LATER)
+    [reservation] = change.call.reservations
+    assert (reservation.state, reservation.posted) == (State.POSTED, posted)
+    assert change.facts == overrun
+
+
+@pytest.mark.parametrize("executed", [True, False])
+@pytest.mark.parametrize("actual", [None, Money(150, "USD"), Money(900, "USD")])
+def test_a_person_settles_the_money_with_the_doubt(actual: Money | None, *, executed: bool) -> None:
+    call = doubtful_call(amount=PRICE, terms=TOOK, reservations=(HELD,))
+    change = steps.settle(
+        call, executed=executed, person="dora", evidence="", now=SETTLE_FROM, actual=actual
+    )
+    [reservation] = change.call.reservations
+    known = PRICE if actual is None else actual
+    assert reservation.state is (State.POSTED if executed else State.VOID)
+    assert reservation.posted == (known.minor if executed else 0)
+
+
+def test_a_doubt_keeps_the_money() -> None:
+    call = executing_call(amount=PRICE, reservations=(HELD,))
+    lost = steps.lose(call, why="", actor="clock")
+    lapsed = steps.lapse(call, now=LATER + timedelta(hours=1))
+    for change in (lost, lapsed):
+        assert (change.call.status, change.call.reservations) == (Status.IN_DOUBT, (HELD,))

@@ -9,7 +9,7 @@ even at REPEATABLE READ).
 
 import json
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any, Final
 
@@ -39,6 +39,9 @@ from approval.store.tables import (
 )
 from approval.store.work import Work
 
+MOST_ASKED_ONE_BY_ONE: Final = 4
+"""So many slots of a ring are read each by itself; a call that takes more reads the whole ring."""
+
 _NEVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
 """When a count that nobody has used was used last."""
 
@@ -64,17 +67,18 @@ _PUT_SLOT: Final = text(
     "INSERT INTO rate_slot (count_id, slot, at) VALUES (:count_id, :slot, :at)"
     " ON CONFLICT (count_id, slot) DO UPDATE SET at = excluded.at"
 )
-_COUNT = select(rate_counts).where(rate_counts.c.id == bindparam("id")).with_for_update()
-_LATEST = (
+# All numbers with which one limit was ever counted, most often one; in one order for everybody.
+_FAMILY = (
     select(rate_counts)
     .where(rate_counts.c.family == bindparam("family"))
-    # Of two that were used at the same instant the asked one counts.
-    .order_by(rate_counts.c.used_at.desc(), rate_counts.c.id != bindparam("id"))
-    .limit(1)
+    .order_by(rate_counts.c.id)
     .with_for_update()
 )
 _EMPTY = delete(rate_slots).where(rate_slots.c.count_id == bindparam("b_id"))
 _SLOTS = select(rate_slots).where(rate_slots.c.count_id == bindparam("count_id"))
+_SLOT = select(rate_slots.c.at).where(
+    rate_slots.c.count_id == bindparam("count_id"), rate_slots.c.slot == bindparam("slot")
+)
 _SAVE_COUNT = update(rate_counts).where(rate_counts.c.id == bindparam("b_id"))
 # Others may refer to the row meanwhile: nobody changes what they refer to.
 _METER = (
@@ -119,10 +123,12 @@ _MOVE_GUARDED: Final = text(
 )
 _UNBOUNDED: Final = 2**62
 _ENTRY = insert(ledger_entries)
-_RESERVE = insert(reservations)
-_SAVE_RESERVATION = update(reservations).where(
-    reservations.c.call_id == bindparam("b_call_id"),
-    reservations.c.meter_id == bindparam("b_meter_id"),
+_SAVE_RESERVATION: Final = text(
+    "INSERT INTO reservation (call_id, meter_id, window_start, at, amount, currency, override,"
+    " state, posted) VALUES (:call_id, :meter_id, :window_start, :at, :amount, :currency,"
+    " :override, :state, :posted) ON CONFLICT (call_id, meter_id) DO UPDATE SET"
+    " window_start = excluded.window_start, at = excluded.at, amount = excluded.amount,"
+    " override = excluded.override, state = excluded.state, posted = excluded.posted"
 )
 _OF_CALL = (
     select(reservations)
@@ -148,11 +154,10 @@ def holdings(work: Work, demand: Demand | None, *, call_id: CallId | None = None
     """
     if demand is None:
         return Holdings()
-    for each in demand.counts:
-        _lock_count(work.connection, each)
+    locked = [(each, _lock_count(work.connection, each)) for each in demand.counts]
     for draw in demand.draws:
         _lock_meter(work.connection, draw)
-    rings = {each.key.id: _ring(work.connection, each, work.now) for each in demand.counts}
+    rings = {each.key.id: _ring(work.connection, each, family, work.now) for each, family in locked}
     usage: dict[str, Usage] = {}
     room_at: dict[str, datetime] = {}
     for draw in demand.draws:
@@ -167,8 +172,10 @@ def _usage(
         "meter_id": draw.meter_id,
         "window_start": to_microseconds(meters.window_start(draw, now)),
     }
-    connection.execute(_MAKE_WINDOW, key)
-    row = connection.execute(_WINDOW, key).one()
+    row = connection.execute(_WINDOW, key).one_or_none()
+    if row is None:
+        connection.execute(_MAKE_WINDOW, key)
+        row = connection.execute(_WINDOW, key).one()
     window = draw.meter.window
     if not isinstance(window, Rolling):
         return Usage(held=row.held, posted=row.posted, overridden=row.overridden)
@@ -188,39 +195,58 @@ def _usage(
 
 
 def _lock_meter(connection: Connection, draw: Draw) -> None:
-    """Make the meter's own row, and lock it: one admission at a time."""
+    """Lock the meter's own row, making it the first time: one admission at a time.
+
+    Which window counts is known once this is locked, so it is not the window that is locked first.
+    """
+    key = {"id": draw.meter_id}
+    if connection.execute(_METER, key).first() is not None:
+        return
     meter = draw.meter
-    connection.execute(
-        _MAKE_METER,
-        {
-            "id": draw.meter_id,
-            "name": meter.name,
-            "origin": meter.origin,
-            "currency": meter.limit.currency,
-            "key": json.dumps(draw.key),
-        },
-    )
-    connection.execute(_METER, {"id": draw.meter_id})
+    row = {
+        "name": meter.name,
+        "origin": meter.origin,
+        "currency": meter.limit.currency,
+        "key": json.dumps(draw.key),
+    }
+    connection.execute(_MAKE_METER, key | row)
+    connection.execute(_METER, key)
 
 
-def _lock_count(connection: Connection, each: Count) -> None:
-    key = {"id": each.key.id, "family": each.key.family, "now": to_microseconds(_NEVER)}
-    connection.execute(_MAKE_COUNT, key)
-    connection.execute(_COUNT, key)
+def _lock_count(connection: Connection, each: Count) -> Sequence[Row[Any]]:
+    """Lock a count and all that its limit was counted with before, making it the first time."""
+    key = {"family": each.key.family}
+    family = connection.execute(_FAMILY, key).all()
+    if any(row.id == each.key.id for row in family):
+        return family
+    made = key | {"id": each.key.id, "now": to_microseconds(_NEVER)}
+    connection.execute(_MAKE_COUNT, made)
+    return connection.execute(_FAMILY, key).all()
 
 
-def _ring(connection: Connection, each: Count, now: datetime) -> Ring:
-    key = {"id": each.key.id, "family": each.key.family}
-    row = connection.execute(_COUNT, key).one()
-    latest = connection.execute(_LATEST, key).one()
+def _ring(connection: Connection, each: Count, family: Sequence[Row[Any]], now: datetime) -> Ring:
+    [row] = (row for row in family if row.id == each.key.id)
+    # Of two that were used at the same instant the asked one counts.
+    latest = max(family, key=lambda other: (other.used_at, other.id == row.id))
+    is_calendar = each.rate.algorithm is Algorithm.CALENDAR
+    n, start = row.n, row.start_at
     if latest.id != row.id:
         # The limit was changed, or changed back: what counts is what was counted last.
-        _carry_over(connection, each, (row, latest), now)
-        row = connection.execute(_COUNT, key).one()
-    if each.rate.algorithm is Algorithm.CALENDAR:
-        return Ring(n=row.n if row.start_at == rates.count_start(each.rate, now) else 0)
-    slots = _slots(connection, each.key.id)
-    return Ring(n=row.n, old=tuple(slots.get(at) for at in rates.next_slots(each.rate, row.n)))
+        n = _carry_over(connection, each, (row, latest), now)
+        start = rates.count_start(each.rate, now)
+    if is_calendar:
+        return Ring(n=n if start == rates.count_start(each.rate, now) else 0)
+    return Ring(n=n, old=_old(connection, each, n))
+
+
+def _old(connection: Connection, each: Count, n: int) -> tuple[datetime | None, ...]:
+    """Read the slots that the next call takes, and no others: a ring may have ten thousand."""
+    wanted = rates.next_slots(each.rate, n)
+    if len(wanted) > MOST_ASKED_ONE_BY_ONE:
+        slots = _slots(connection, each.key.id)
+        return tuple(slots.get(at) for at in wanted)
+    keys = ({"count_id": each.key.id, "slot": slot} for slot in wanted)
+    return tuple(connection.execute(_SLOT, key).scalar() for key in keys)
 
 
 def _slots(connection: Connection, count_id: str) -> dict[int, datetime]:
@@ -230,7 +256,7 @@ def _slots(connection: Connection, count_id: str) -> dict[int, datetime]:
 
 def _carry_over(
     connection: Connection, each: Count, known: tuple[Row[Any], Row[Any]], now: datetime
-) -> None:
+) -> int:
     """Fill a count with what it and the one before it remember: a changed limit forgives nothing.
 
     Its own memory counts as well: the one before may have been too small to hold all of it.
@@ -241,11 +267,12 @@ def _carry_over(
     if each.rate.algorithm is Algorithm.CALENDAR:
         counted = rates.carry_count(admitted, each.rate, now)
         _save_count(connection, each, counted, now)
-        return
+        return counted
     ring = rates.carry_over(admitted, each.rate)
     for slot, at in enumerate(ring.slots):
         _put_slot(connection, each.key.id, slot, at)
     _save_count(connection, each, ring.n, now)
+    return ring.n
 
 
 def _remembered(connection: Connection, before: Row[Any]) -> list[datetime]:
@@ -341,11 +368,16 @@ def book(
     Raises:
         Conflict: If a window has no room any more, or a sum would contradict itself.
     """
-    for booking in bookings:
-        for entry in booking.entries:
-            _move(connection, entry, limits.get(entry.meter_id))
-            connection.execute(_ENTRY, rows.entry_row(call_id, entry, now))
-        _save_reservation(connection, call_id, booking.reservation)
+    made = tuple(bookings)
+    entries = [entry for booking in made for entry in booking.entries]
+    for entry in entries:
+        _move(connection, entry, limits.get(entry.meter_id))
+    if entries:
+        connection.execute(_ENTRY, [rows.entry_row(call_id, each, now) for each in entries])
+    for booking in made:
+        row = rows.reservation_row(call_id, booking.reservation)
+        row["at"] = to_microseconds(booking.reservation.at)
+        connection.execute(_SAVE_RESERVATION, row)
 
 
 def _move(connection: Connection, entry: LedgerEntry, draw: Draw | None) -> None:
@@ -397,13 +429,6 @@ def _deltas(entry: LedgerEntry) -> tuple[int, int, int]:
             return 0, entry.amount, 0
         case Kind.ADJUST:
             return 0, -entry.amount, -entry.override
-
-
-def _save_reservation(connection: Connection, call_id: CallId, reservation: Reservation) -> None:
-    row = rows.reservation_row(call_id, reservation)
-    key = {"b_call_id": call_id, "b_meter_id": reservation.meter_id}
-    if connection.execute(_SAVE_RESERVATION, {**row, **key}).rowcount == 0:
-        connection.execute(_RESERVE, row)
 
 
 def _save_count(connection: Connection, count: Count, n: int, now: datetime) -> None:

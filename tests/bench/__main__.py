@@ -1,6 +1,7 @@
 """Measure the gateway against a plain aiohttp reverse proxy, in the same minutes.
 
-    python -m tests.bench [--rounds 5] [--seconds 3] [--held 10000] [--only calls|held|release]
+    python -m tests.bench [--rounds 5] [--seconds 3] [--held 10000]
+        [--only calls|held|release|admission]
 
 Rounds are interleaved and every ratio is taken within a round, so that a machine that slows down
 slows both. Read the ratios and the processor time a call; absolute figures are the machine's.
@@ -19,6 +20,7 @@ from statistics import median
 import uvloop
 
 from tests.bench import held
+from tests.bench.admission import admission
 from tests.bench.load import LEGACY, MODERN, Measured, Target, drive
 from tests.bench.processes import cpu_seconds, free_port, resident_mib, running
 
@@ -144,6 +146,8 @@ async def main(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(prefix="approval-bench-") as name:
         if options.only in (None, "held"):
             await held.memory(Path(name), count=options.held)
+    if options.only in (None, "admission"):
+        await admission(count=options.admissions, rounds=options.rounds)
 
 
 def arguments() -> argparse.Namespace:
@@ -153,7 +157,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--held", type=int, default=10_000)
     parser.add_argument("--releases", type=int, default=200)
-    parser.add_argument("--only", choices=["calls", "held", "release"])
+    parser.add_argument("--admissions", type=int, default=1500)
+    parser.add_argument("--only", choices=["calls", "held", "release", "admission"])
     return parser.parse_args()
 
 

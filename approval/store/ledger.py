@@ -381,7 +381,7 @@ def book(
 
 
 def _move(connection: Connection, entry: LedgerEntry, draw: Draw | None) -> None:
-    held, posted, overridden = _deltas(entry)
+    held, posted, overridden = deltas(entry.kind, entry.amount, entry.override)
     moved: dict[str, object] = {
         "held": held,
         "posted": posted,
@@ -416,19 +416,19 @@ def _bounds(entry: LedgerEntry, draw: Draw) -> dict[str, object]:
     }
 
 
-def _deltas(entry: LedgerEntry) -> tuple[int, int, int]:
+def deltas(kind: Kind, amount: int, override: int) -> tuple[int, int, int]:
     """Say what an entry does to held, posted and overridden."""
-    match entry.kind:
+    match kind:
         case Kind.RESERVE:
-            return entry.amount, 0, entry.override
+            return amount, 0, override
         case Kind.POST:
-            return -entry.amount, entry.amount, 0
+            return -amount, amount, 0
         case Kind.VOID:
-            return -entry.amount, 0, -entry.override
+            return -amount, 0, -override
         case Kind.OVERRUN:
-            return 0, entry.amount, 0
+            return 0, amount, 0
         case Kind.ADJUST:
-            return 0, -entry.amount, -entry.override
+            return 0, -amount, -override
 
 
 def _save_count(connection: Connection, count: Count, n: int, now: datetime) -> None:

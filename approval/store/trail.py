@@ -1,4 +1,4 @@
-"""Checking the trail from its first entry: the chain, its story, and the calls it led to."""
+"""Checking the trail from its first entry: the chain, its story, the calls and sums it led to."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
@@ -13,6 +13,7 @@ from approval.core.lifecycle import Event, replayed
 from approval.errors import Conflict
 from approval.ports import TrailReport
 from approval.store import sql
+from approval.store.sums import Sums
 from approval.store.tables import audit, audit_head, from_microseconds
 
 CHUNK = 1000
@@ -22,12 +23,14 @@ _EVENTS: Final[Mapping[str, Event]] = {f"call:{event}": event for event in Event
 
 
 def verify(connection: Connection) -> TrailReport:
-    """Recompute every hash, replay every event through the table, compare with the calls kept."""
+    """Recompute every hash, replay every event through the table, compare with what is kept."""
     check = _Check()
     for row in _entries(connection):
         check.entry(row)
     check.head(connection.execute(select(audit_head)).all())
     check.calls(sql.statuses(connection))
+    for found in check.sums.problems(connection):
+        check.problem(found)
     return TrailReport(
         entries=check.seq,
         calls=len(check.lives),
@@ -55,6 +58,7 @@ class _Check:
         self.hash = GENESIS
         self.at = ""
         self.lives: dict[str, tuple[Status, int]] = {}
+        self.sums = Sums()
         self.problems: list[str] = []
 
     def problem(self, text: str) -> None:
@@ -102,6 +106,7 @@ class _Check:
         if facts["version"] != version + 1 or facts["to"] != target:
             self.problem(f"{subject}: version {facts['version']} does not follow {version}")
         self.lives[subject] = (target, version + 1)
+        self.sums.add(subject, facts.get("ledger", []))
 
     def head(self, heads: Sequence[Row[tuple[int, int, bytes, int, int]]]) -> None:
         """Compare the end of what was read with where the trail says that it ends."""

@@ -35,6 +35,7 @@ def buying(
         "amount": {"fixed": price},
         "actual": {"result": "/cents", "unit": "minor"},
         "meters": [name],
+        "on_overrun": "alert",  # freezing has tests of its own
     }
     rule = {"approvers": "finance", "run_within": "24h"}
     gate = {"require_approval": [rule]} if asking else {}

@@ -98,7 +98,9 @@ _MOVE: Final = text(
 )
 _MOVE_GUARDED: Final = text(
     f"{_MOVE.text} AND held + :held + posted + :posted - overridden - :overridden <= :most"
+    " AND overridden + :overridden <= :most_overridden"
 )
+_UNBOUNDED: Final = 2**62
 _ENTRY = insert(ledger_entries)
 _RESERVE = insert(reservations)
 _SAVE_RESERVATION = update(reservations).where(
@@ -321,11 +323,25 @@ def _move(connection: Connection, entry: LedgerEntry, draw: Draw | None) -> None
         and draw is not None
         and not isinstance(draw.meter.window, Rolling)
     ):
-        done = connection.execute(_MOVE_GUARDED, moved | {"most": draw.meter.limit.minor})
+        done = connection.execute(_MOVE_GUARDED, moved | _bounds(entry, draw))
     else:
         done = connection.execute(_MOVE, moved)
     if done.rowcount != 1:
         raise Conflict("the budget was taken at the same moment")
+
+
+def _bounds(entry: LedgerEntry, draw: Draw) -> dict[str, object]:
+    """Say how far a reservation may take the sums: each part of it is held to its own bound.
+
+    What people let pass whole adds nothing to what counts. Where an overrun or a lowered limit has
+    left the sums beyond the limit, it passes all the same, within what people may let pass.
+    """
+    meter = draw.meter
+    up_to = meter.soft.up_to.minor if meter.soft is not None else 0
+    return {
+        "most": meter.limit.minor if entry.override < entry.amount else _UNBOUNDED,
+        "most_overridden": up_to if entry.override else _UNBOUNDED,
+    }
 
 
 def _deltas(entry: LedgerEntry) -> tuple[int, int, int]:

@@ -21,9 +21,10 @@ TOOK = st.sampled_from((*range(1, 10), *range(1, 10), *HOSTILE))
 
 DAY = {"limit": "0.10 USD", "window": {"calendar": "day"}, "scope": ["agent"]}
 WEEK = {
-    "limit": "0.25 USD",
+    "limit": "0.12 USD",
     "window": {"calendar": "week", "zone": "America/Havana"},
     "scope": ["group"],
+    "soft": {"override_by": ["bob"], "up_to": "0.09 USD"},
 }
 ROLLING = {
     "limit": "0.14 USD",
@@ -43,6 +44,7 @@ def document(on_error: OnError, price: Mapping[str, object], *meters: str) -> di
         "spend": {
             "amount": price,
             "meters": list(meters),
+            "on_overrun": "alert",
             "actual": {"result": "/structuredContent/took", "unit": "minor"},
         },
         "on_error": on_error.value,

@@ -1,0 +1,95 @@
+"""A meter beyond its limit, because an upstream took more than was allowed: who gets in then."""
+
+from dataclasses import replace
+from datetime import datetime
+
+import pytest
+
+from approval.core import intake, steps
+from approval.core.call import Answer, Call, Outcome, Status, new_call_id
+from approval.core.demand import Demand, Holdings, Terms
+from approval.core.lifecycle import Change, Event
+from approval.core.meters import Draw, Meter, Over, Soft, Usage
+from approval.core.money import Money, Unit
+from approval.core.pointers import Pointer
+from approval.core.price import Actual, OnOverrun
+from approval.core.windows import AllTime
+from approval.errors import Conflict
+from approval.store.store import SqlStore
+from tests.factories import make_asked, make_lease, make_verdict
+
+HARD = Meter(name="pot", origin="o", limit=Money(100, "USD"), window=AllTime())
+SOFT = replace(HARD, soft=Soft(override_by=("bob",), up_to=Money(50, "USD")), over=Over.ASK)
+TERMS = Terms(
+    on_overrun=OnOverrun.ALERT,
+    actual=Actual(at=Pointer(text="/took", steps=("took",)), unit=Unit.MINOR),
+)
+
+
+async def buy(store: SqlStore, meter: Meter, minor: int, number: int) -> Change:
+    price = Money(minor, "USD")
+    draw = Draw(meter_id="pot", key=(), meter=meter, amount=price)
+    demand = Demand(amount=price, draws=(draw,), terms=TERMS)
+    verdict = make_verdict(Outcome.ALLOW, demand=demand)
+    asked = make_asked({"number": number})
+
+    def begin(existing: Call | None, holdings: Holdings, now: datetime) -> Change:
+        call_id = new_call_id(now, number.to_bytes(10))
+        lease = make_lease()
+        return intake.begin(asked, verdict, holdings, call_id=call_id, lease=lease, now=now)
+
+    return await store.admit(asked, demand, begin)
+
+
+async def overrun(store: SqlStore, meter: Meter) -> None:
+    begun = await buy(store, meter, 90, 1)
+    answer = Answer(status=Status.EXECUTED, body=b'{"result":{"took":150}}')
+    done = await store.advance(
+        begun.call.id, lambda call, now: steps.answer(call, answer, owner="me", now=now)
+    )
+    assert done.facts == {"overrun": "1.50 USD"}
+
+
+async def test_a_hard_limit_that_was_overrun_admits_nobody(store: SqlStore) -> None:
+    await overrun(store, HARD)
+    refused = await buy(store, HARD, 1, 2)
+    assert refused.event is Event.DENY
+    assert refused.refusal is not None
+
+
+async def test_a_soft_limit_that_was_overrun_asks_those_who_may_override(store: SqlStore) -> None:
+    """The money that is gone anyway is not the next call's matter: all of that call is."""
+    await overrun(store, SOFT)
+    asked = await buy(store, SOFT, 20, 2)
+    assert asked.event is Event.HOLD
+    assert [factor.approvers for factor in asked.call.requirement.factors] == [("bob",)]
+    [reservation] = asked.call.reservations
+    assert (reservation.amount, reservation.override) == (Money(20, "USD"), 20)
+    assert await store.sums(SOFT, await store.now()) == Usage(held=20, posted=150, overridden=20)
+
+    assert (await buy(store, SOFT, 30, 3)).event is Event.HOLD
+    assert (await buy(store, SOFT, 1, 4)).event is Event.DENY
+
+
+async def test_a_step_that_overlooks_the_cap_of_overrides_is_refused_by_the_database(
+    store: SqlStore,
+) -> None:
+    await overrun(store, SOFT)
+    lax = replace(SOFT, soft=Soft(override_by=("bob",), up_to=Money(1000, "USD")))
+    price = Money(60, "USD")
+    demand = Demand(amount=price, draws=(Draw(meter_id="pot", key=(), meter=SOFT, amount=price),))
+    taken = replace(demand, draws=(replace(demand.draws[0], meter=lax),))
+    verdict = make_verdict(Outcome.ALLOW, demand=taken)
+
+    def begin(existing: Call | None, holdings: Holdings, now: datetime) -> Change:
+        return intake.begin(
+            make_asked(),
+            verdict,
+            holdings,
+            call_id=new_call_id(now, bytes(10)),
+            lease=make_lease(),
+            now=now,
+        )
+
+    with pytest.raises(Conflict, match="budget"):
+        await store.admit(make_asked(), demand, begin)

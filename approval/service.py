@@ -44,6 +44,7 @@ from approval.granting import Granting
 from approval.keyring import Keyring, Randomness
 from approval.ports import Send, Step, Store
 from approval.sending import Sender, Settings
+from approval.settling import Settling
 from approval.wakeups import Wakeups
 
 log = logging.getLogger(__name__)
@@ -71,6 +72,7 @@ class Service:
         self.budgets = Budgets(store, lambda: self.rules)
         self.freezing = Freezing(store, lambda: self.rules)
         self.granting = Granting(store, lambda: self.rules)
+        self.settling = Settling(self._advance, lambda: self.rules)
         self.wakeups = Wakeups()
         self._sender = Sender(self._advance, store, owner=self.instance, timeout=self._timeout)
         self._attached: Counter[CallId] = Counter()
@@ -296,18 +298,6 @@ class Service:
         await self._store.journal(
             Entry(tag=Tag.DECISION_REFUSE, subject=call_id, actor=actor, facts=facts)
         )
-
-    async def settle(self, call_id: CallId, *, executed: bool, person: str, evidence: str) -> Call:
-        """Let a person with the right to settle say what became of a call in doubt.
-
-        Raises:
-            Forbidden: Without that right.
-            Conflict: If the call is not in doubt, or its sender may still be at work.
-        """
-        if not self.rules.directory.has_right(person, Right.SETTLE):
-            raise Forbidden(f"{person} has no right to settle; [rights] settle gives it")
-        step = partial(steps.settle, executed=executed, person=person, evidence=evidence)
-        return (await self._advance(call_id, lambda call, now: step(call, now=now))).call
 
     async def cancel(self, call_id: CallId, *, actor: str, reason: str) -> Call:
         """Withdraw a call that has not been claimed.

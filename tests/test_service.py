@@ -296,7 +296,9 @@ async def test_a_late_answer_does_not_undo_what_a_person_settled(
     clock.advance(minutes=2)
     await service.expire_due()
     clock.advance(minutes=2)
-    await service.settle(call.id, executed=False, person="dora", evidence="not in the list")
+    await service.settling.settle(
+        call.id, executed=False, person="dora", evidence="not in the list"
+    )
     upstream.go_on.set()
     (done,) = await sending
     assert (done.status, done.note) == (Status.FAILED, "not in the list")
@@ -308,11 +310,11 @@ async def test_settling_needs_the_right_and_a_minute_after_the_lease(
     call = await approved(service)
     await service.execute(call.id, Upstream(AnswerLost("reset")).send)
     with pytest.raises(Forbidden):
-        await service.settle(call.id, executed=True, person="ann", evidence="x")
+        await service.settling.settle(call.id, executed=True, person="ann", evidence="x")
     with pytest.raises(Conflict):
-        await service.settle(call.id, executed=True, person="dora", evidence="x")
+        await service.settling.settle(call.id, executed=True, person="dora", evidence="x")
     clock.advance(minutes=3)
-    settled = await service.settle(call.id, executed=True, person="dora", evidence="seen")
+    settled = await service.settling.settle(call.id, executed=True, person="dora", evidence="seen")
     assert (settled.status, settled.ended_by) == (Status.EXECUTED, "person:dora")
 
 

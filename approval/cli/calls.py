@@ -7,12 +7,13 @@ import orjson
 import typer
 
 from approval.budgets import Line
-from approval.cli.orders import Order, Proof
+from approval.cli.orders import Order, Proof, Word
 from approval.cli.session import Decider, Session, decider, find, run, session, waiting
 from approval.cli.terminal import Declined, facts, say, table, write_json
 from approval.core import canonical, identity
 from approval.core.call import Call, Choice, Status, Vote, requirement_facts
 from approval.core.identity import Right
+from approval.core.money import Money
 from approval.core.steps import Ballot
 from approval.errors import Forbidden
 
@@ -176,23 +177,50 @@ def _confirm(order: Order, who: Decider) -> None:
         raise Declined("Nothing was decided.")
 
 
-def settle(
-    config: Path, call_id: str, proof: Proof, evidence: str, *, executed: bool, as_json: bool
-) -> None:
+def settle(config: Path, word: Word, proof: Proof, *, executed: bool, as_json: bool) -> None:
     """Say what became of a call in doubt."""
-    run(_settle(config, call_id, proof, evidence, executed=executed, as_json=as_json))
+    run(_settle(config, word, proof, executed=executed, as_json=as_json))
 
 
-async def _settle(
-    config: Path, call_id: str, proof: Proof, evidence: str, *, executed: bool, as_json: bool
-) -> None:
+async def _settle(config: Path, word: Word, proof: Proof, *, executed: bool, as_json: bool) -> None:
+    actual = _money(word.amount) if word.amount else None
     async with session(config) as here:
         who = decider(here, proof)
-        call = await find(here.store, call_id)
-        settled = await here.service.settle(
-            call.id, executed=executed, person=who.person, evidence=evidence
+        call = await find(here.store, word.call)
+        settled = await here.service.settling.settle(
+            call.id,
+            executed=executed,
+            person=who.person,
+            evidence=word.evidence,
+            actual=actual,
         )
     _tell(settled, as_json=as_json)
+
+
+def correct(config: Path, word: Word, proof: Proof, *, as_json: bool) -> None:
+    """Correct what was booked for a call."""
+    run(_correct(config, word, proof, as_json=as_json))
+
+
+async def _correct(config: Path, word: Word, proof: Proof, *, as_json: bool) -> None:
+    actual = _money(word.amount)
+    async with session(config) as here:
+        who = decider(here, proof)
+        call = await find(here.store, word.call)
+        corrected = await here.service.settling.correct(
+            call.id, person=who.person, evidence=word.evidence, actual=actual
+        )
+    if as_json:
+        write_json(document(corrected))
+    else:
+        say(f"{corrected.id} is booked as {actual}", style="bold")
+
+
+def _money(text: str) -> Money:
+    try:
+        return Money.parse(text)
+    except ValueError as error:
+        raise Declined(f"The amount is not readable: {error}.") from error
 
 
 def cancel(config: Path, call_id: str, proof: Proof, reason: str, *, as_json: bool) -> None:

@@ -13,11 +13,12 @@ from approval.cli.options import (
     Claimed,
     ConfigFile,
     Digest,
+    Evidence,
     Name,
     TokenFile,
     Yes,
 )
-from approval.cli.orders import Dialect, Foreign, Order, Proof
+from approval.cli.orders import Dialect, Foreign, Order, Proof, Word
 from approval.cli.terminal import Exit, is_person, reporting
 from approval.core.call import Choice
 
@@ -281,7 +282,10 @@ def settle(  # noqa: PLR0913 - each is an option
     executed: Annotated[
         bool, typer.Option("--executed/--failed", help="It did happen, or it did not.")
     ],
-    evidence: Annotated[str, typer.Option(help="How you know.")],
+    evidence: Evidence,
+    amount: Annotated[
+        str, typer.Option(metavar="MONEY", help='What it took, "1.15 USD", if you know.')
+    ] = "",
     claimed: Claimed = None,
     token_file: TokenFile = None,
     config: ConfigFile = DEFAULT,
@@ -292,7 +296,28 @@ def settle(  # noqa: PLR0913 - each is an option
         from approval.cli import calls  # noqa: PLC0415 - heavy
 
         proof = Proof(claimed=claimed, token_file=token_file)
-        calls.settle(config, call, proof, evidence, executed=executed, as_json=as_json)
+        word = Word(call=call, evidence=evidence, amount=amount)
+        calls.settle(config, word, proof, executed=executed, as_json=as_json)
+
+
+@app.command()
+def correct(  # noqa: PLR0913 - each is an option
+    call: CallText,
+    *,
+    amount: Annotated[str, typer.Option(metavar="MONEY", help='What it took: "1.15 USD".')],
+    evidence: Evidence,
+    claimed: Claimed = None,
+    token_file: TokenFile = None,
+    config: ConfigFile = DEFAULT,
+    as_json: AsJson = False,
+) -> None:
+    """Correct what was booked for a call that ended; takes the right to settle."""
+    with reporting():
+        from approval.cli import calls  # noqa: PLC0415 - heavy
+
+        proof = Proof(claimed=claimed, token_file=token_file)
+        word = Word(call=call, evidence=evidence, amount=amount)
+        calls.correct(config, word, proof, as_json=as_json)
 
 
 @app.command()

@@ -24,5 +24,6 @@ TokenFile = Annotated[
 Digest = Annotated[
     str | None, typer.Option(help="Decide only if the call's digest begins with this.")
 ]
+Evidence = Annotated[str, typer.Option(help="How you know.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask again.")]
 DEFAULT = Path("config.toml")

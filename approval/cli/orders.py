@@ -26,6 +26,15 @@ class Order:
     ask: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Word:
+    """What a person says of a call that ran, how they know, and what it took; empty if unknown."""
+
+    call: str
+    evidence: str
+    amount: str = ""
+
+
 class Dialect(enum.StrEnum):
     """Whose policy a file is that is to be imported."""
 

@@ -46,6 +46,7 @@ class Tag(enum.StrEnum):
     CALL_ERR_LATE = "call:err_late"
     CALL_SETTLE_EXECUTED = "call:settle_executed"
     CALL_SETTLE_FAILED = "call:settle_failed"
+    CALL_CORRECT = "call:correct"
     CALL_DELIVER = "call:deliver"
     DECISION_REFUSE = "decision:refuse"
     FREEZE_LIFT = "freeze:lift"

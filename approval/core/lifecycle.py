@@ -49,6 +49,7 @@ class Event(enum.StrEnum):
     ERR_LATE = "err_late"
     SETTLE_EXECUTED = "settle_executed"
     SETTLE_FAILED = "settle_failed"
+    CORRECT = "correct"
 
 
 class Funds(enum.StrEnum):
@@ -65,6 +66,7 @@ class Funds(enum.StrEnum):
     POST = "post"
     VOID = "void"
     BY_RULE = "by rule"
+    ADJUST = "adjust"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,8 @@ TRANSITIONS: Final[Mapping[tuple[Status | None, Event], Transition]] = {
     (Status.IN_DOUBT, Event.ERR_LATE): Transition(Status.ERRORED, Funds.BY_RULE),
     (Status.IN_DOUBT, Event.SETTLE_EXECUTED): Transition(Status.EXECUTED, Funds.POST),
     (Status.IN_DOUBT, Event.SETTLE_FAILED): Transition(Status.FAILED, Funds.VOID),
+    (Status.EXECUTED, Event.CORRECT): Transition(Status.EXECUTED, Funds.ADJUST),
+    (Status.ERRORED, Event.CORRECT): Transition(Status.ERRORED, Funds.ADJUST),
 }
 
 
@@ -126,8 +130,11 @@ class Change:
     def freezes(self) -> bool:
         """Say whether the tool is frozen for its agent: the upstream took more than was approved.
 
-        The excess is booked, since the money is gone; it is never treated as permitted.
+        The excess is booked, since the money is gone; it is never treated as permitted. What a
+        person corrects freezes nothing: somebody has looked into it.
         """
+        if self.event is Event.CORRECT:
+            return False
         overran = any(
             entry.kind is ledger.Kind.OVERRUN for each in self.bookings for entry in each.entries
         )
@@ -175,7 +182,7 @@ def move(
         call,
         status=transition.target,
         version=call.version + 1,
-        ended_at=now if transition.target.ended else call.ended_at,
+        ended_at=now if transition.target.ended and not call.status.ended else call.ended_at,
     )
     return booked(
         Change(
@@ -204,7 +211,12 @@ def booked(change: Change, bookings: Iterable[Booking]) -> Change:
 
 
 def _booked(call: Call, funds: Funds, actual: Money | None) -> list[Booking]:
-    """Say what becomes of what the call holds. Only `held` reservations move."""
+    """Say what becomes of what the call holds. Only `held` reservations move.
+
+    What is posted moves on a person's word alone, and only where that is known in its currency.
+    """
+    if funds is Funds.ADJUST:
+        return [ledger.adjust(each, _cost(each, actual)) for each in correctable(call, actual)]
     held = [each for each in call.reservations if each.state is ledger.State.HELD]
     match _by_rule(funds, call):
         case Funds.VOID:
@@ -214,6 +226,17 @@ def _booked(call: Call, funds: Funds, actual: Money | None) -> list[Booking]:
             return [ledger.post(each, _cost(each, actual, kept=kept)) for each in held]
         case _:
             return []
+
+
+def correctable(call: Call, actual: Money | None) -> list[Reservation]:
+    """Give what was booked for the call in the currency of `actual`: what it may correct."""
+    return [
+        each
+        for each in call.reservations
+        if each.state is ledger.State.POSTED
+        and actual is not None
+        and each.amount.currency == actual.currency
+    ]
 
 
 def _by_rule(funds: Funds, call: Call) -> Funds:

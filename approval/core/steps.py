@@ -25,7 +25,7 @@ from approval.core.call import (
 from approval.core.demand import Demand, Holdings
 from approval.core.identity import Directory
 from approval.core.intake import Lease, attempt_facts
-from approval.core.lifecycle import Change, Event, booked, move
+from approval.core.lifecycle import TRANSITIONS, Change, Event, booked, correctable, move
 from approval.core.money import Money
 from approval.core.policy import tighten
 from approval.core.refusals import Refusal
@@ -162,16 +162,54 @@ def settle(
     """Let a person say what became of a call in doubt (T19), and what it took if they know.
 
     Raises:
-        Conflict: If the call is not in doubt, or its sender may still be at work.
+        Conflict: If the call is not in doubt, its sender may still be at work, or `actual` is not
+            what such a call can have taken.
     """
     if call.status is not Status.IN_DOUBT or call.attempt is None:
         raise Conflict(f"the call is {call.status}; only a call in doubt is settled")
     if now < call.attempt.lease_until + SETTLE_PAUSE:
         raise Conflict("its sender may still be at work: settle it a minute after its lease ended")
+    facts = {"evidence": evidence}
+    if actual is not None:
+        if not executed:
+            raise Conflict("a call that failed took nothing: settle it as failed without an amount")
+        _check_amount(call, actual)
+        facts["actual"] = str(actual)
     event = Event.SETTLE_EXECUTED if executed else Event.SETTLE_FAILED
     actor = f"person:{person}"
     settled = replace(call, ended_by=actor, note=evidence)
-    return move(settled, event, actor, now=now, facts={"evidence": evidence}, actual=actual)
+    return move(settled, event, actor, now=now, facts=facts, actual=actual)
+
+
+def correct(call: Call, *, person: str, evidence: str, actual: Money, now: datetime) -> Change:
+    """Correct what was booked for an ended call to what a person knows that it took.
+
+    How it ended stays as it is, and so does what its agent was told. Saying what is booked already
+    changes nothing.
+
+    Raises:
+        Conflict: If nothing was booked for the call, or `actual` is in another currency.
+    """
+    if (call.status, Event.CORRECT) not in TRANSITIONS:
+        raise Conflict(f"the call is {call.status}; only what was booked for a call is corrected")
+    _check_amount(call, actual)
+    before = correctable(call, actual)
+    if not before:
+        raise Conflict(f"nothing was booked for the call in {actual.currency}; nothing to correct")
+    if all(each.posted == actual.minor for each in before):
+        return Change(call=call)
+    facts = {"actual": str(actual), "evidence": evidence}
+    return move(call, Event.CORRECT, f"person:{person}", now=now, facts=facts, actual=actual)
+
+
+def _check_amount(call: Call, actual: Money) -> None:
+    if call.amount is None:
+        raise Conflict("the call has no amount: its policy gives it no price; leave the amount out")
+    if actual.currency != call.amount.currency:
+        wanted = call.amount.currency
+        raise Conflict(
+            f"the call is counted in {wanted}, not {actual.currency}; say it in {wanted}"
+        )
 
 
 # --- the agent, the clock, the policy ---

@@ -29,11 +29,13 @@ from approval.web.present import stamp
 from approval.web.problems import Problem
 from approval.web.sent import (
     after,
+    amount,
     integer,
     only_parameters,
     read_body,
     seconds,
     settlement,
+    shown,
     states,
     text,
 )
@@ -67,6 +69,7 @@ class Api:
             "decide_call": self._decide,
             "cancel_call": self._cancel,
             "settle_call": self._settle,
+            "correct_call": self._correct,
             "list_budgets": self._list_budgets,
             "list_audit": self._list_audit,
             "list_grants": self._grants.list,
@@ -164,11 +167,29 @@ class Api:
 
     async def _settle(self, request: web.Request) -> web.StreamResponse:
         person = await self._door.bearer(request)
-        body = await read_body(request, {"outcome", "evidence"})
+        body = await read_body(request, {"outcome", "evidence", "amount"})
         executed, evidence = settlement(text(body, "outcome") or "", text(body, "evidence") or "")
         try:
             call = await self._deciding.settle(
-                person, request.match_info["id"], executed=executed, evidence=evidence
+                person,
+                request.match_info["id"],
+                executed=executed,
+                evidence=evidence,
+                actual=amount(body),
+            )
+        except Conflicted as conflict:
+            raise self._conflict(conflict, person) from conflict
+        return await self._whole(call, person)
+
+    async def _correct(self, request: web.Request) -> web.StreamResponse:
+        person = await self._door.bearer(request)
+        body = await read_body(request, {"amount", "evidence"})
+        actual, evidence = amount(body), shown(text(body, "evidence") or "")
+        if actual is None:
+            raise Problem(422, "amount", 'Say what the call took: "amount": "1.15 USD".')
+        try:
+            call = await self._deciding.correct(
+                person, request.match_info["id"], evidence=evidence, actual=actual
             )
         except Conflicted as conflict:
             raise self._conflict(conflict, person) from conflict

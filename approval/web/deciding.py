@@ -1,4 +1,4 @@
-"""What people do to a call, the same from a form and from the API: decide, cancel, settle.
+"""What people do to a call, the same from a form and from the API: decide, cancel, settle, correct.
 
 Whoever may not see a call gets the answer that an unknown one gets; the attempt is in the trail all
 the same.
@@ -9,6 +9,7 @@ from typing import Final
 
 from approval.core.call import Call, CallId, Choice, Status
 from approval.core.identity import Person
+from approval.core.money import Money
 from approval.core.steps import Ballot
 from approval.errors import Conflict, Forbidden, NotFound
 from approval.service import Service
@@ -91,18 +92,43 @@ class Deciding:
         except Conflict as conflict:
             raise Conflicted(str(conflict), await self._service.get(call.id)) from conflict
 
-    async def settle(self, person: Person, call_id: str, *, executed: bool, evidence: str) -> Call:
-        """Say what became of a call in doubt.
+    async def settle(
+        self,
+        person: Person,
+        call_id: str,
+        *,
+        executed: bool,
+        evidence: str,
+        actual: Money | None = None,
+    ) -> Call:
+        """Say what became of a call in doubt, and what it took if that is known.
 
         Raises:
             NotFound: As `see`.
             Forbidden: Without the right to settle.
-            Conflicted: If it is not in doubt, or its sender may still be at work.
+            Conflicted: If it is not in doubt, its sender may still be at work, or it cannot have
+                taken that.
         """
         call = await self.see(person, call_id)
         try:
-            return await self._service.settle(
-                call.id, executed=executed, person=person.name, evidence=evidence
+            return await self._service.settling.settle(
+                call.id, executed=executed, person=person.name, evidence=evidence, actual=actual
+            )
+        except Conflict as conflict:
+            raise Conflicted(str(conflict), await self._service.get(call.id)) from conflict
+
+    async def correct(self, person: Person, call_id: str, *, evidence: str, actual: Money) -> Call:
+        """Correct what was booked for a call.
+
+        Raises:
+            NotFound: As `see`.
+            Forbidden: Without the right to settle.
+            Conflicted: If nothing was booked for it, or in another currency.
+        """
+        call = await self.see(person, call_id)
+        try:
+            return await self._service.settling.correct(
+                call.id, person=person.name, evidence=evidence, actual=actual
             )
         except Conflict as conflict:
             raise Conflicted(str(conflict), await self._service.get(call.id)) from conflict

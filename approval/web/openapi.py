@@ -80,6 +80,16 @@ OPERATIONS: Final = (
         refusals=(400, 404, 409, 415, 422),
     ),
     Operation(
+        id="correct_call",
+        method="POST",
+        path="/v1/calls/{id}/correct",
+        summary="Correct what was booked for a call that ended. Needs the right `settle`.",
+        answers="Call",
+        takes="Correction",
+        parameters=("id",),
+        refusals=(400, 404, 409, 415, 422),
+    ),
+    Operation(
         id="list_budgets",
         method="GET",
         path="/v1/budgets",
@@ -162,6 +172,9 @@ def _ref(name: str) -> JSON:
 def _one_of(values: type[Status] | type[Choice] | type[Listener]) -> JSON:
     return {"type": "string", "enum": [str(value) for value in values]}
 
+
+_EVIDENCE: Final[JSON] = {"type": "string", "minLength": 1, "maxLength": MAX_REASON}
+_AMOUNT: Final[JSON] = {"description": "What it took.", "oneOf": [_MONEY, _ref("Money")]}
 
 SCHEMAS: Final[Mapping[str, JSON]] = {
     "Call": _object(
@@ -254,9 +267,12 @@ SCHEMAS: Final[Mapping[str, JSON]] = {
     "Settlement": _object(
         {
             "outcome": {"type": "string", "enum": ["executed", "failed"]},
-            "evidence": {"type": "string", "minLength": 1, "maxLength": MAX_REASON},
-        }
+            "evidence": _EVIDENCE,
+            "amount": _AMOUNT,
+        },
+        optional=("amount",),
     ),
+    "Correction": _object({"amount": _AMOUNT, "evidence": _EVIDENCE}),
     "Budget": _object(
         {
             "meter": _TEXT,

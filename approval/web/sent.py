@@ -9,6 +9,7 @@ from aiohttp import web
 from approval.core import canonical
 from approval.core.call import Status
 from approval.core.canonical import JSON
+from approval.core.money import Money
 from approval.web.deciding import CALL_ID, words
 from approval.web.openapi import MAX_WAIT_SECONDS
 from approval.web.problems import Problem
@@ -63,10 +64,41 @@ def settlement(outcome: str, evidence: str) -> tuple[bool, str]:
     """
     if outcome not in {"executed", "failed"}:
         raise Problem(422, "outcome", 'The outcome is "executed" or "failed".')
+    return outcome == "executed", shown(evidence)
+
+
+def shown(evidence: str) -> str:
+    """Check what shows that something is as a person says.
+
+    Raises:
+        Problem: If nothing does.
+    """
     said = words("evidence", evidence)
     if not said:
         raise Problem(422, "evidence", "Say what shows it: an order number, a log line, a person.")
-    return outcome == "executed", said
+    return said
+
+
+def amount(body: Mapping[str, JSON]) -> Money | None:
+    """Take an amount: `"1.15 USD"`, or an object as answers have it; None if it is absent.
+
+    Raises:
+        Problem: If it is anything else.
+    """
+    match body.get("amount"):
+        case None if "amount" not in body:
+            return None
+        case str() as written:
+            pass
+        case {"amount": str() as number, "currency": str() as currency, **rest} if not rest:
+            written = f"{number} {currency}"
+        case _:
+            detail = 'The amount is "1.15 USD", or {"amount": "1.15", "currency": "USD"}.'
+            raise Problem(422, "amount", detail)
+    try:
+        return Money.parse(written)
+    except ValueError as error:
+        raise Problem(422, "amount", f"The amount is not readable: {error}.") from error
 
 
 def only_parameters(request: web.Request, known: set[str]) -> None:

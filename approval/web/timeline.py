@@ -35,6 +35,7 @@ DID: Final[Mapping[Tag, str]] = {
     Tag.CALL_ERR_LATE: "recorded a late answer: an error",
     Tag.CALL_SETTLE_EXECUTED: "settled the doubt: it was executed",
     Tag.CALL_SETTLE_FAILED: "settled the doubt: nothing happened",
+    Tag.CALL_CORRECT: "corrected what was booked for the call",
     Tag.CALL_DELIVER: "handed the outcome to the agent",
     Tag.DECISION_REFUSE: "tried to decide and was refused",
     Tag.LOGIN_OPEN: "opened a sign-in",

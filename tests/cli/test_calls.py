@@ -202,6 +202,22 @@ def test_a_call_in_doubt_is_settled_with_evidence(tmp_path: Path) -> None:
     assert ended.document["reason"] == "no bill"
 
 
+def test_an_amount_is_read_strictly_and_taken_only_where_something_was_spent(
+    tmp_path: Path,
+) -> None:
+    at = desk(tmp_path)
+    call = doubtful(at)
+    long_ago(at, call)
+    words = ("settle", call.id, "--executed", "--evidence", "the bill", "--amount")
+    assert "is no amount" in at.run(*words, "1.5 USD", token=BOB).err
+    assert "the call has no amount" in at.run(*words, "1.15 USD", token=BOB).err
+    correct = ("correct", call.id, "--evidence", "the bill", "--amount")
+    assert "is no amount" in at.run(*correct, "1.5 USD", token=BOB).err
+    assert "ann has no right to settle" in at.run(*correct, "1.15 USD", token=ANN).err
+    assert "the call is in_doubt" in at.run(*correct, "1.15 USD", token=BOB).err
+    assert at.call(call.id).version == call.version
+
+
 def long_ago(at: Desk, call: Call) -> None:
     """Open the store with a clock ahead: time never runs backwards, so it stays ahead."""
     assert call.attempt is not None

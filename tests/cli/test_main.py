@@ -38,7 +38,18 @@ def test_the_help_names_every_command_and_loads_nothing_heavy() -> None:
     )
     assert ended.stdout.endswith("loaded: []\n")
     names = (
-        *("serve", "demo", "check", "pending", "show", "approve", "reject", "settle", "cancel"),
+        *(
+            "serve",
+            "demo",
+            "check",
+            "pending",
+            "show",
+            "approve",
+            "reject",
+            "settle",
+            "correct",
+            "cancel",
+        ),
         *("audit", "token", "db", "import", "explain", "lint", "test", "backtest"),
     )
     assert all(name in ended.stdout for name in names)

@@ -55,6 +55,8 @@ in_doubt   succeed_late    executed     post
 in_doubt   err_late        errored      by_rule
 in_doubt   settle_executed executed     post
 in_doubt   settle_failed   failed       void
+executed   correct         executed     adjust
+errored    correct         errored      adjust
 """
 ROWS = [line.split() for line in STORY.strip().splitlines()]
 WANTED = {
@@ -81,7 +83,7 @@ def test_a_call_moves_along_the_table_or_not_at_all(source: Status, event: Event
             move(call, event, "clock", now=NOW)
         return
     target, funds = WANTED[source, event]
-    ended_at = NOW if target.ended else None
+    ended_at = NOW if target.ended and not source.ended else None
     assert move(call, event, "clock", now=NOW, facts={"why": "x"}) == Change(
         call=make_call(status=target, version=5, ended_at=ended_at),
         event=event,
@@ -102,7 +104,14 @@ def test_replaying_follows_the_same_table(source: Status | None, event: Event) -
 
 
 def test_no_end_has_a_way_out() -> None:
-    assert [source for source, _ in TRANSITIONS if source is not None and source.ended] == []
+    after = {key: to for key, to in TRANSITIONS.items() if key[0] is not None and key[0].ended}
+    assert [key for key, to in after.items() if to.target is not key[0]] == []
+
+
+def test_of_an_ended_call_only_the_money_moves_and_only_by_correcting_it() -> None:
+    corrections = {key for key, to in TRANSITIONS.items() if to.funds is Funds.ADJUST}
+    ended = {key for key in TRANSITIONS if key[0] is not None and key[0].ended}
+    assert corrections == ended == {key for key in TRANSITIONS if key[1] is Event.CORRECT}
 
 
 def test_what_has_left_for_the_upstream_never_waits_again() -> None:
@@ -130,7 +139,7 @@ def test_only_a_claim_leads_to_executing_and_only_a_loss_to_doubt() -> None:
 
 def test_every_end_says_what_becomes_of_the_money() -> None:
     for (source, _), to in TRANSITIONS.items():
-        if source is not None and to.target.ended:
+        if source is not None and not source.ended and to.target.ended:
             assert to.funds in {Funds.POST, Funds.VOID, Funds.BY_RULE}
 
 

@@ -128,6 +128,7 @@ async def test_who_may_not_see_a_call_gets_the_answer_of_an_unknown_one(
         ("/decision", body),
         ("/cancel", {}),
         ("/settle", {"outcome": "failed", "evidence": "x"}),
+        ("/correct", {"amount": "1.15 USD", "evidence": "x"}),
     ):
         replies = [
             await (

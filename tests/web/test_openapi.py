@@ -70,6 +70,14 @@ async def test_answers_are_as_described(site: Site, clock: Clock) -> None:
         reply = await ann.post(f"/v1/calls/{doubtful.id}/settle", sent)
         assert reply.status == 403
         check_reply(document, settle, reply)
+        check(document, "Settlement", {**sent, "amount": "1.15 USD"})
+        correct = paths["/v1/calls/{id}/correct"]["post"]
+        amount = {"amount": "1.15", "currency": "USD"}
+        for said in ("1.15 USD", amount):
+            check(document, "Correction", {"amount": said, "evidence": "x"})
+        reply = await ann.post(f"/v1/calls/{call.id}/correct", {"amount": amount, "evidence": "x"})
+        assert reply.status == 403
+        check_reply(document, correct, reply)
         cancel = paths["/v1/calls/{id}/cancel"]["post"]
         check_reply(document, cancel, await ann.post(f"/v1/calls/{call.id}/cancel", {}))
 

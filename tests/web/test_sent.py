@@ -4,6 +4,8 @@ from aiohttp import web
 from yarl import URL
 
 from approval.core.call import Status
+from approval.core.canonical import JSON
+from approval.core.money import Money
 from approval.web import sent
 from approval.web.problems import Problem
 
@@ -63,3 +65,42 @@ def test_a_settlement_is_one_of_two_and_has_evidence() -> None:
     for outcome, evidence in (("Executed", "x"), ("", "x"), ("failed", "  ")):
         with pytest.raises(Problem):
             sent.settlement(outcome, evidence)
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["1.15 USD", {"amount": "1.15", "currency": "USD"}, {"currency": "USD", "amount": "1.15"}],
+)
+def test_an_amount_is_a_text_or_an_object(said: JSON) -> None:
+    assert sent.amount({"amount": said}) == Money(115, "USD")
+    assert sent.amount({}) is None
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        *(
+            None,
+            115,
+            True,
+            [],
+            {},
+            "",
+            "1.15",
+            "USD",
+            "1.5 USD",
+            "-1.15 USD",
+            "1,15 USD",
+            "1.15 usd",
+        ),
+        *("1.15  USD", "1.15 USD ", "1e3 USD", "\u0661.15 USD", f"{'9' * 400} USD"),
+        {"amount": "1.15"},
+        {"amount": 1, "currency": "USD"},
+        {"amount": "1.15 USD", "currency": "USD"},
+        {"amount": "1.15", "currency": "USD", "unit": "minor"},
+    ],
+)
+def test_what_is_no_amount_is_refused(said: JSON) -> None:
+    with pytest.raises(Problem) as refusal:
+        sent.amount({"amount": said})
+    assert (refusal.value.status, refusal.value.code) == (422, "amount")

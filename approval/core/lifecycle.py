@@ -216,7 +216,8 @@ def _booked(call: Call, funds: Funds, actual: Money | None) -> list[Booking]:
     What is posted moves on a person's word alone, and only where that is known in its currency.
     """
     if funds is Funds.ADJUST:
-        return [ledger.adjust(each, _cost(each, actual)) for each in correctable(call, actual)]
+        booked_before = correctable(call, actual)
+        return [ledger.adjust(each, _cost(each, actual, kept=False)) for each in booked_before]
     held = [each for each in call.reservations if each.state is ledger.State.HELD]
     match _by_rule(funds, call):
         case Funds.VOID:

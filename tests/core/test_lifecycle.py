@@ -250,6 +250,8 @@ BOOKED: dict[str, tuple[tuple[Reservation, ...], list[LedgerEntry]]] = {
 def test_every_row_moves_the_money_as_the_story_says(source: str, event: str, funds: str) -> None:
     if source == "new":  # what begins is `intake`'s to reserve
         return
+    if event == "correct":  # what is booked moves on a person's word alone: see `steps.correct`
+        return
     change = move(priced_call(Status(source)), Event(event), "clock", now=NOW)
     reservations, entries = BOOKED[funds]
     assert change.call.reservations == reservations

@@ -54,6 +54,7 @@ class Tag(enum.StrEnum):
     GRANT_REVOKE = "grant:revoke"
     LOGIN_OPEN = "login:open"
     LOGIN_REFUSE = "login:refuse"
+    METER_ALERT = "meter:alert"
     POLICY_LOAD = "policy:load"
     POLICY_REFUSE = "policy:refuse"
     SERVICE_START = "service:start"

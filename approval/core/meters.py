@@ -227,7 +227,7 @@ def refusal(
             code="currency", text=f"{limit}; this call needs {draw.amount}, which it cannot count."
         )
     text = (
-        f"{limit}; {_plain_minor(usage.taken, meter.limit)} is used or held,"
+        f"{limit}; {plain_minor(usage.taken, meter.limit)} is used or held,"
         f" {_plain(room(draw, usage))} is left, this call needs {_plain(draw.amount)}."
     )
     if draw.amount > meter.limit:
@@ -278,7 +278,7 @@ def _plain(money: Money) -> str:
     return "1 use" if money.minor == 1 else f"{money.minor} uses"
 
 
-def _plain_minor(minor: int, like: Money) -> str:
+def plain_minor(minor: int, like: Money) -> str:
     """Word a sum, which may be beyond what a single amount can be."""
     return _plain(Money(min(minor, CAP), like.currency))
 

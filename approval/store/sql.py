@@ -30,6 +30,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
+from approval.core import alerting
 from approval.core.admission import Counted
 from approval.core.audit import Entry, Written
 from approval.core.call import Answer, Attempt, Call, CallId, CallPage, Listener, Status, ToolCall
@@ -161,6 +162,7 @@ def admit(
     match change.event:
         case Event.HOLD | Event.ALLOW:
             _insert(work, change, demand)
+            work.entries += alerting.alerts(change, demand, held)
         case Event.DENY:
             work.entries.append(change.entry())  # nothing is kept of it but this
         case None:
@@ -189,6 +191,7 @@ def claim(work: Work, call_id: CallId, demands: Demands, step: Claim) -> Change:
     change = step(before, held, work.now)
     if change.event is not None:
         _save(work, before, change, demand)
+        work.entries += alerting.alerts(change, demand, held)
     return change
 
 

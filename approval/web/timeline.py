@@ -40,6 +40,7 @@ DID: Final[Mapping[Tag, str]] = {
     Tag.DECISION_REFUSE: "tried to decide and was refused",
     Tag.LOGIN_OPEN: "opened a sign-in",
     Tag.LOGIN_REFUSE: "was refused at the door",
+    Tag.METER_ALERT: "filled a meter",
     Tag.POLICY_LOAD: "put a policy in force",
     Tag.POLICY_REFUSE: "refused a policy; the old one stays",
     Tag.SERVICE_START: "started",
@@ -104,6 +105,8 @@ def _moment(entry: Written, directory: Directory, person: str) -> Moment:
 
 
 def _did(tag: Tag, facts: Mapping[str, object]) -> str:
+    if tag is Tag.METER_ALERT:
+        return f"{DID[tag]}: {facts['meter']} is at {facts['percent']} % of {facts['limit']}"
     # Of credentials the kind matters: a session begins every day, an agent's token rarely.
     kind = f" ({facts['kind']})" if "kind" in facts else ""
     return DID[tag] + kind

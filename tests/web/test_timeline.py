@@ -36,6 +36,12 @@ def test_of_a_credential_the_kind_is_told() -> None:
     assert words_of(entry).did == "issued a credential (login)"
 
 
+def test_of_an_alert_the_meter_and_its_share_are_told() -> None:
+    facts = {"meter": "pot", "percent": 80, "limit": "50.00 USD"}
+    entry = Entry(tag=Tag.METER_ALERT, subject="apr_1", actor="agent:ops-agent", facts=facts)
+    assert words_of(entry).did == "filled a meter: pot is at 80 % of 50.00 USD"
+
+
 def test_calls_without_a_record_have_no_page_to_go_to() -> None:
     entry = Entry(tag=Tag.CALL_DENY, subject="apr_1", actor="policy", facts={"tool": "\x1b"})
     moment = words_of(entry)

@@ -35,7 +35,7 @@ from approval.core.demand import Demand, Holdings, Offer, under
 from approval.core.intake import Lease
 from approval.core.ledger import Kind, LedgerEntry, Reservation, State
 from approval.core.lifecycle import Change, Event
-from approval.core.meters import USES, Draw, Usage
+from approval.core.meters import USES, Draw, Over, Usage
 from approval.core.money import Money
 from approval.core.policy import evaluate
 from approval.core.price import OnError
@@ -303,6 +303,7 @@ class MoneyMachine(RuleBasedStateMachine):
             if over:
                 assert draw.meter.soft is not None
                 assert change.event is Event.HOLD
+                assert verdict.outcome is Outcome.GATE or draw.meter.over is Over.ASK
                 approvers = [f.approvers for f in call.requirement.factors]
                 assert draw.meter.soft.override_by in approvers
             self.draws[draw.meter_id] = draw

@@ -24,7 +24,7 @@ WEEK = {
     "limit": "0.12 USD",
     "window": {"calendar": "week", "zone": "America/Havana"},
     "scope": ["group"],
-    "soft": {"override_by": ["bob"], "up_to": "0.09 USD"},
+    "soft": {"override_by": ["ann"], "up_to": "0.09 USD"},
 }
 ROLLING = {
     "limit": "0.14 USD",

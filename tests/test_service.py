@@ -91,12 +91,13 @@ async def test_an_allowed_call_is_on_disk_before_it_leaves_and_its_outcome_follo
 ) -> None:
     verdict = make_verdict(Outcome.ALLOW)
     call_id = await service.allow(make_asked(), verdict)
-    (entry,) = await service.trail(subject=call_id)
+    (entry,) = await service.trail()
     assert b'"tag":"call:allow"' in entry.body
+    assert call_id.encode() in entry.body
     assert b"+14155550100" not in entry.body
     service.answered(call_id, "shop", "executed")
     await service.note(Entry(tag=Tag.SERVICE_START, subject="s", actor="service"))
-    assert len(await service.trail(subject=call_id)) == 2
+    assert sum(call_id.encode() in entry.body for entry in await service.trail()) == 2
 
 
 async def test_a_denied_call_is_in_the_trail_with_its_reasons(service: Service) -> None:

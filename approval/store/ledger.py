@@ -96,6 +96,11 @@ _COUNTED = select(reservations).where(
     reservations.c.call_id != bindparam("call_id"),
     text("state <> 'void'"),
 )
+_COUNTED_SUM: Final = text(
+    "SELECT coalesce(sum(CASE state WHEN 'held' THEN amount ELSE posted END), 0) AS taken,"
+    " coalesce(sum(override), 0) AS overridden FROM reservation"
+    " WHERE meter_id = :meter_id AND at > :since AND call_id <> :call_id AND state <> 'void'"
+)
 _MOVE: Final = text(
     "UPDATE meter_window SET held = held + :held, posted = posted + :posted,"
     " overridden = overridden + :overridden"
@@ -161,19 +166,29 @@ def _usage(
     window = draw.meter.window
     if not isinstance(window, Rolling):
         return Usage(held=row.held, posted=row.posted, overridden=row.overridden)
-    since = {"meter_id": draw.meter_id, "since": window.start(now), "call_id": call_id}
-    counted = [rows.to_reservation(row) for row in connection.execute(_COUNTED, since).mappings()]
-    usage = Usage(
-        held=sum(each.taken for each in counted),
-        overridden=sum(each.override for each in counted),
-    )
+    counted = {
+        "meter_id": draw.meter_id,
+        "since": to_microseconds(window.start(now)),
+        "call_id": call_id,
+    }
+    found = connection.execute(_COUNTED_SUM, counted).one()
+    usage = Usage(held=int(found.taken), overridden=int(found.overridden))
     if not meters.admits(draw, usage):
-        free = meters.room_at(
-            draw, window, [(each.at, each.taken - each.override) for each in counted], now
-        )
+        free = _room_at(connection, draw, window, now, call_id)
         if free is not None:
             room_at[draw.meter_id] = free
     return usage
+
+
+def _room_at(
+    connection: Connection, draw: Draw, window: Rolling, now: datetime, call_id: str
+) -> datetime | None:
+    """Find out when there will be room: all that counts is read for it, one by one."""
+    since = {"meter_id": draw.meter_id, "since": window.start(now), "call_id": call_id}
+    found = [rows.to_reservation(row) for row in connection.execute(_COUNTED, since).mappings()]
+    return meters.room_at(
+        draw, window, [(each.at, each.taken - each.override) for each in found], now
+    )
 
 
 def _lock_meter(connection: Connection, draw: Draw) -> None:

@@ -1,10 +1,11 @@
 """Money and counts in the database: what a demand meets, and what an admitted call moves.
 
-Whatever is read here is locked first, in one order everywhere: counts, then windows of meters, each
-sorted. A row that is not there yet is made before it is locked, for two callers cannot wait for a
-row that neither has. A reservation is guarded once more where it is written: the sums of a window
-pass its limit for no caller, whatever was read before (read-then-write overspends on PostgreSQL,
-even at REPEATABLE READ).
+Whatever is read or moved here is locked first, in one order everywhere: counts, then meters, each
+sorted, and then the windows of those meters: at midnight a claim moves money between two of them,
+while yesterday's calls end. A row that is not there yet is made before it is locked, for two
+callers cannot wait for a row that neither has. A reservation is guarded once more where it is
+written: the sums of a window pass its limit for no caller, whatever was read before
+(read-then-write overspends on PostgreSQL, even at REPEATABLE READ).
 """
 
 import json
@@ -133,8 +134,16 @@ def held_by(connection: Connection, call_id: str) -> tuple[Reservation, ...]:
 # --- what a demand meets ---
 
 
-def holdings(work: Work, demand: Demand | None, *, call_id: CallId | None = None) -> Holdings:
+def holdings(
+    work: Work,
+    demand: Demand | None,
+    *,
+    call_id: CallId | None = None,
+    own: Iterable[Reservation] = (),
+) -> Holdings:
     """Lock and read the sums and counts of a demand, without what `call_id` itself holds.
+
+    `own` is what it holds. Those meters are locked as well, for it may be given back.
 
     The time is read once all is locked: whoever waited here must not write an earlier instant than
     the one it waited for, nor count in a window that has ended meanwhile.
@@ -142,8 +151,9 @@ def holdings(work: Work, demand: Demand | None, *, call_id: CallId | None = None
     if demand is None:
         return Holdings()
     locked = [(each, _lock_count(work.connection, each)) for each in demand.counts]
-    for draw in demand.draws:
-        _lock_meter(work.connection, draw)
+    draws = {draw.meter_id: draw for draw in demand.draws}
+    for meter_id in sorted(draws.keys() | {each.meter_id for each in own}):
+        _lock_meter(work.connection, meter_id, draws.get(meter_id))
     rings = {each.key.id: _ring(work.connection, each, family, work.now) for each, family in locked}
     usage: dict[str, Usage] = {}
     room_at: dict[str, datetime] = {}
@@ -191,13 +201,13 @@ def _room_at(
     )
 
 
-def _lock_meter(connection: Connection, draw: Draw) -> None:
-    """Lock the meter's own row, making it the first time: one admission at a time.
+def _lock_meter(connection: Connection, meter_id: str, draw: Draw | None = None) -> None:
+    """Lock the meter's own row, making it the first time: one call at a time moves its sums.
 
     Which window counts is known once this is locked, so it is not the window that is locked first.
     """
-    key = {"id": draw.meter_id}
-    if connection.execute(_METER, key).first() is not None:
+    key = {"id": meter_id}
+    if connection.execute(_METER, key).first() is not None or draw is None:
         return
     meter = draw.meter
     row = {
@@ -343,13 +353,15 @@ def book(
     limits: Mapping[str, Draw],
     now: datetime,
 ) -> None:
-    """Write what moves in meters; `limits` guards what is reserved.
+    """Write what moves in meters; `limits` guards what is reserved, and those are locked already.
 
     Raises:
         Conflict: If a window has no room any more, or a sum would contradict itself.
     """
     made = tuple(bookings)
     entries = [entry for booking in made for entry in booking.entries]
+    for meter_id in sorted({each.meter_id for each in entries} - limits.keys()):
+        _lock_meter(connection, meter_id)
     for entry in entries:
         _move(connection, entry, limits.get(entry.meter_id))
     if entries:

@@ -1,10 +1,11 @@
 """Money and counts in the database: what a demand meets, and what an admitted call moves.
 
-Whatever is read here is locked first, in one order everywhere: counts, then windows of meters, each
-sorted. A row that is not there yet is made before it is locked, for two callers cannot wait for a
-row that neither has. A reservation is guarded once more where it is written: the sums of a window
-pass its limit for no caller, whatever was read before (read-then-write overspends on PostgreSQL,
-even at REPEATABLE READ).
+Whatever is read or moved here is locked first, in one order everywhere: counts, then meters, each
+sorted, and then the windows of those meters: at midnight a claim moves money between two of them,
+while yesterday's calls end. A row that is not there yet is made before it is locked, for two
+callers cannot wait for a row that neither has. A reservation is guarded once more where it is
+written: the sums of a window pass its limit for no caller, whatever was read before
+(read-then-write overspends on PostgreSQL, even at REPEATABLE READ).
 """
 
 import json
@@ -112,6 +113,11 @@ _COUNTED = select(reservations).where(
     reservations.c.call_id != bindparam("call_id"),
     text("state <> 'void'"),
 )
+_COUNTED_SUM: Final = text(
+    "SELECT coalesce(sum(CASE state WHEN 'held' THEN amount ELSE posted END), 0) AS taken,"
+    " coalesce(sum(override), 0) AS overridden FROM reservation"
+    " WHERE meter_id = :meter_id AND at > :since AND call_id <> :call_id AND state <> 'void'"
+)
 _MOVE: Final = text(
     "UPDATE meter_window SET held = held + :held, posted = posted + :posted,"
     " overridden = overridden + :overridden"
@@ -146,8 +152,16 @@ def held_by(connection: Connection, call_id: str) -> tuple[Reservation, ...]:
 # --- what a demand meets ---
 
 
-def holdings(work: Work, demand: Demand | None, *, call_id: CallId | None = None) -> Holdings:
+def holdings(
+    work: Work,
+    demand: Demand | None,
+    *,
+    call_id: CallId | None = None,
+    own: Iterable[Reservation] = (),
+) -> Holdings:
     """Lock and read the sums and counts of a demand, without what `call_id` itself holds.
+
+    `own` is what it holds. Those meters are locked as well, for it may be given back.
 
     The time is read once all is locked: whoever waited here must not write an earlier instant than
     the one it waited for, nor count in a window that has ended meanwhile.
@@ -155,8 +169,9 @@ def holdings(work: Work, demand: Demand | None, *, call_id: CallId | None = None
     if demand is None:
         return Holdings()
     locked = [(each, _lock_count(work.connection, each)) for each in demand.counts]
-    for draw in demand.draws:
-        _lock_meter(work.connection, draw)
+    draws = {draw.meter_id: draw for draw in demand.draws}
+    for meter_id in sorted(draws.keys() | {each.meter_id for each in own}):
+        _lock_meter(work.connection, meter_id, draws.get(meter_id))
     rings = {each.key.id: _ring(work.connection, each, family, work.now) for each, family in locked}
     usage: dict[str, Usage] = {}
     room_at: dict[str, datetime] = {}
@@ -179,28 +194,38 @@ def _usage(
     window = draw.meter.window
     if not isinstance(window, Rolling):
         return Usage(held=row.held, posted=row.posted, overridden=row.overridden)
-    since = {"meter_id": draw.meter_id, "since": window.start(now), "call_id": call_id}
-    counted = [rows.to_reservation(row) for row in connection.execute(_COUNTED, since).mappings()]
-    usage = Usage(
-        held=sum(each.taken for each in counted),
-        overridden=sum(each.override for each in counted),
-    )
+    counted = {
+        "meter_id": draw.meter_id,
+        "since": to_microseconds(window.start(now)),
+        "call_id": call_id,
+    }
+    found = connection.execute(_COUNTED_SUM, counted).one()
+    usage = Usage(held=int(found.taken), overridden=int(found.overridden))
     if not meters.admits(draw, usage):
-        free = meters.room_at(
-            draw, window, [(each.at, each.taken - each.override) for each in counted], now
-        )
+        free = _room_at(connection, draw, window, now, call_id)
         if free is not None:
             room_at[draw.meter_id] = free
     return usage
 
 
-def _lock_meter(connection: Connection, draw: Draw) -> None:
-    """Lock the meter's own row, making it the first time: one admission at a time.
+def _room_at(
+    connection: Connection, draw: Draw, window: Rolling, now: datetime, call_id: str
+) -> datetime | None:
+    """Find out when there will be room: all that counts is read for it, one by one."""
+    since = {"meter_id": draw.meter_id, "since": window.start(now), "call_id": call_id}
+    found = [rows.to_reservation(row) for row in connection.execute(_COUNTED, since).mappings()]
+    return meters.room_at(
+        draw, window, [(each.at, each.taken - each.override) for each in found], now
+    )
+
+
+def _lock_meter(connection: Connection, meter_id: str, draw: Draw | None = None) -> None:
+    """Lock the meter's own row, making it the first time: one call at a time moves its sums.
 
     Which window counts is known once this is locked, so it is not the window that is locked first.
     """
-    key = {"id": draw.meter_id}
-    if connection.execute(_METER, key).first() is not None:
+    key = {"id": meter_id}
+    if connection.execute(_METER, key).first() is not None or draw is None:
         return
     meter = draw.meter
     row = {
@@ -363,13 +388,15 @@ def book(
     limits: Mapping[str, Draw],
     now: datetime,
 ) -> None:
-    """Write what moves in meters; `limits` guards what is reserved.
+    """Write what moves in meters; `limits` guards what is reserved, and those are locked already.
 
     Raises:
         Conflict: If a window has no room any more, or a sum would contradict itself.
     """
     made = tuple(bookings)
     entries = [entry for booking in made for entry in booking.entries]
+    for meter_id in sorted({each.meter_id for each in entries} - limits.keys()):
+        _lock_meter(connection, meter_id)
     for entry in entries:
         _move(connection, entry, limits.get(entry.meter_id))
     if entries:

@@ -187,7 +187,7 @@ def claim(work: Work, call_id: CallId, demands: Demands, step: Claim) -> Change:
     """Read the call under the lock, and what its demand meets now; run the step, write."""
     before = _get(work.connection, _CALL_TO_CHANGE, call_id)
     demand = demands(before)
-    held = ledger.holdings(work, demand, call_id=call_id)
+    held = ledger.holdings(work, demand, call_id=call_id, own=before.reservations)
     change = step(before, held, work.now)
     if change.event is not None:
         _save(work, before, change, demand)

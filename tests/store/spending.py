@@ -28,13 +28,14 @@ def buying(
     asking: bool = False,
     name: str = "pot",
     meter: Mapping[str, object] | None = None,
+    besides: Mapping[str, object] | None = None,
     **tool: object,
 ) -> Rulebook:
     """Let numbers be bought at a price, from one pot for all; `asking` holds each for finance."""
     spend = {
         "amount": {"fixed": price},
         "actual": {"result": "/cents", "unit": "minor"},
-        "meters": [name],
+        "meters": [name, *(besides or {})],
         "on_overrun": "alert",  # freezing has tests of its own
     }
     rule = {"approvers": "finance", "run_within": "24h"}
@@ -45,7 +46,10 @@ def buying(
             "version": "1",
             "default": "deny",
             "tools": {BUY: {"spend": spend, **gate, **tool}},
-            "meters": {name: {"limit": limit, "window": window, "scope": [], **(meter or {})}},
+            "meters": {
+                name: {"limit": limit, "window": window, "scope": [], **(meter or {})},
+                **(besides or {}),
+            },
         }
     )
 

@@ -21,7 +21,7 @@ from approval.core.lifecycle import Change, Event
 from approval.core.price import OnError
 from approval.core.rulebook import Rulebook
 from approval.ports import Admission, Covering, Step
-from approval.store import sql
+from approval.store import ledger, sql
 from approval.store.store import SqlStore
 from approval.store.work import Work
 from tests.factories import Clock, make_rulebook
@@ -110,8 +110,14 @@ class LocksInTheOrderAsked(SqlStore):
     ) -> Change:
         assert demand is not None
         is_odd = int(asked.arguments.split(b":")[1].strip(b"}")) % 2
-        named = replace(demand, draws=demand.draws[::-1] if is_odd else demand.draws)
-        return await super().admit(asked, named, step, covering)
+        draws = demand.draws[::-1] if is_odd else demand.draws
+
+        def write(work: Work) -> Change:
+            for draw in draws:
+                ledger._lock_meter(work.connection, draw.meter_id, draw)
+            return sql.admit(work, asked, demand, step, covering)
+
+        return await self._engine.write(write)
 
 
 # --- the proofs ---

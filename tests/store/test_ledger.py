@@ -17,6 +17,7 @@ from approval.core.ledger import State
 from approval.core.lifecycle import Event
 from approval.core.meters import Usage
 from approval.core.rates import Algorithm, Rate, rate_keys
+from approval.core.rulebook import Rulebook
 from approval.core.subject import Subject
 from approval.errors import Conflict
 from approval.store import ledger
@@ -260,6 +261,40 @@ async def test_a_rate_and_a_pot_are_taken_together_or_not_at_all(
     assert [change.event for change in more] == [Event.ALLOW] * 2 + [Event.DENY] * 3
     assert {change.refusal.code for change in more if change.refusal} == {"rate"}
     assert await pot(database) == (7 * TEN, 0, 0)
+
+
+async def test_at_midnight_yesterdays_endings_and_todays_claims_wait_in_no_circle(
+    store: SqlStore, other: SqlStore, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A claim moves money from yesterday to today, and holds the month's sums meanwhile."""
+    plain, asking = day_before_month(asking=False), day_before_month(asking=True)
+    held = [(await ask(store, n, asking)).call for n in range(6)]
+    approved = [await vote(store, call, asking, Choice.APPROVE) for call in held]
+    running = [(await ask(store, 100 + n, plain)).call for n in range(6)]
+    clock.advance(hours=12)
+    changes = await asyncio.gather(
+        *[claim(store, call, asking) for call in approved],
+        *[end(other, call, answered(None)) for call in running],
+    )
+    assert Counter(each.event for each in changes) == {Event.CLAIM: 6, Event.SUCCEED: 6}
+    assert [record for record in caplog.records if "run again" in record.message] == []
+    assert (await store.verify()).problems == ()
+
+
+def day_before_month(*, asking: bool) -> Rulebook:
+    """Draw on a day's meter and a month's, named so that the day's is locked first."""
+    for number in range(100):
+        rules = buying(
+            "1000.00 USD",
+            asking=asking,
+            name=f"day{number}",
+            besides={f"month{number}": {"limit": "1000.00 USD", "window": {"calendar": "month"}}},
+        )
+        demand = rules.judge("ops-agent", "shop", BUY, {}).demand
+        assert demand is not None
+        if demand.draws[0].meter.name.startswith("day"):
+            return rules
+    raise AssertionError("half of all names would do")
 
 
 # --- rates ---

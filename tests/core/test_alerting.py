@@ -83,6 +83,12 @@ def test_each_share_is_told_when_it_is_reached(
     assert [entry.facts["percent"] for entry in told(draw, usage, booking)] == percents
 
 
+def test_what_people_let_pass_beyond_the_limit_is_not_told_as_used() -> None:
+    draw, usage = drawing(usd(10), usd(100)), Usage(held=95)
+    [entry] = told(draw, usage, ledger.reserve(draw, usage, NOW, override=True))
+    assert (entry.facts["used"], entry.facts["limit"]) == ("1.00 USD", "1.00 USD")
+
+
 def test_of_uses_the_number_is_told() -> None:
     draw = drawing(Money(1, USES), Money(2, USES))
     [entry] = told(draw, Usage(), ledger.reserve(draw, Usage(), NOW))

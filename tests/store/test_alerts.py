@@ -14,7 +14,8 @@ from approval.core.money import Money
 from approval.core.scopes import Key, Scope
 from approval.core.windows import Calendar, Unit
 from approval.store.store import SqlStore
-from tests.factories import NOW, make_asked, make_lease, make_verdict
+from tests.factories import NOW, Clock, make_asked, make_directory, make_lease, make_verdict
+from tests.store.conftest import decide
 
 KEY: Key = ((Scope.AGENT, "ops-agent"),)
 
@@ -23,12 +24,16 @@ def usd(minor: int) -> Money:
     return Money(minor, "USD")
 
 
-async def spend(store: SqlStore, number: int, minor: int) -> Call:
-    """Admit a call that runs at once at this price, under a limit of one dollar."""
+def demanding(minor: int) -> Demand:
+    """Draw on a limit of one dollar a day."""
     meter = Meter(name="pot", origin="p", limit=usd(100), window=Calendar(unit=Unit.DAY))
     draw = Draw(meter_id=meter_id(meter, KEY), key=KEY, meter=meter, amount=usd(minor))
-    demand = Demand(amount=usd(minor), draws=(draw,))
-    verdict = make_verdict(Outcome.ALLOW, demand=demand)
+    return Demand(amount=usd(minor), draws=(draw,))
+
+
+async def spend(store: SqlStore, number: int, minor: int, outcome: Outcome = Outcome.ALLOW) -> Call:
+    """Admit a call at this price, which runs at once unless it is held."""
+    verdict = make_verdict(outcome, demand=demanding(minor))
     asked = make_asked({"number": number})
     call_id = new_call_id(NOW, number.to_bytes(10))
 
@@ -36,7 +41,23 @@ async def spend(store: SqlStore, number: int, minor: int) -> Call:
         lease = make_lease()
         return intake.begin(asked, verdict, holdings, call_id=call_id, lease=lease, now=now)
 
-    return (await store.admit(asked, demand, begin)).call
+    return (await store.admit(asked, verdict.demand, begin)).call
+
+
+async def claim(store: SqlStore, call: Call, minor: int) -> Call:
+    demand = demanding(minor)
+
+    def step(call: Call, holdings: Holdings, now: datetime) -> Change:
+        return steps.claim(
+            call,
+            holdings,
+            lease=make_lease(),
+            directory=make_directory(),
+            verdict=make_verdict(demand=demand),
+            now=now,
+        )
+
+    return (await store.claim(call.id, lambda call: demand, step)).call
 
 
 async def end(store: SqlStore, call: Call, status: Status) -> None:
@@ -76,3 +97,14 @@ async def test_each_share_is_told_once_and_again_when_it_is_reached_again(store:
 async def test_of_calls_at_once_one_reaches_each_share(store: SqlStore) -> None:
     await asyncio.gather(*(spend(store, number, 10) for number in range(1, 11)))
     assert [percent for _, percent in await told(store)] == [50, 80, 100]
+
+
+async def test_a_call_that_runs_in_a_new_window_reaches_its_shares_there(
+    store: SqlStore, clock: Clock
+) -> None:
+    clock.advance(hours=11, minutes=55)
+    call = await spend(store, 1, 60, Outcome.GATE)
+    await decide(store, call)
+    clock.advance(minutes=6)
+    assert (await claim(store, call, 60)).status is Status.EXECUTING
+    assert await told(store) == [(call.id, 50), (call.id, 50)]

@@ -277,6 +277,7 @@ class MoneyMachine(RuleBasedStateMachine):
     )
     def settle(self, data: st.DataObject, executed: bool, took: int | None, process: str) -> None:
         self.clock.advance(minutes=3)
+        took = took if executed else None  # a call settled as failed takes no amount
         actual = None if took is None else Money(took, "USD")
         change = self.advance(
             self.pick(data, Status.IN_DOUBT),

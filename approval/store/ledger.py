@@ -20,7 +20,7 @@ from approval.core import meters, rates
 from approval.core.call import CallId
 from approval.core.demand import Count, Demand, Holdings, Ring, Taken
 from approval.core.ledger import Booking, Kind, LedgerEntry, Reservation, State
-from approval.core.meters import Draw, Meter, Usage
+from approval.core.meters import Draw, Usage
 from approval.core.rates import Algorithm
 from approval.core.windows import Rolling
 from approval.errors import Conflict
@@ -468,48 +468,3 @@ def _save_count(connection: Connection, count: Count, n: int, now: datetime) -> 
 def _put_slot(connection: Connection, count_id: str, slot: int, at: datetime) -> None:
     key = {"count_id": count_id, "slot": slot, "at": to_microseconds(at)}
     connection.execute(_PUT_SLOT, key)
-
-
-# --- what people look at ---
-
-
-_SUMS = (
-    select(meter_windows)
-    .join(meter_rows, meter_rows.c.id == meter_windows.c.meter_id)
-    .where(
-        meter_rows.c.name == bindparam("name"),
-        meter_rows.c.origin == bindparam("origin"),
-        meter_windows.c.window_start == bindparam("window_start"),
-    )
-)
-_ROLLED = (
-    select(reservations)
-    .join(meter_rows, meter_rows.c.id == reservations.c.meter_id)
-    .where(
-        meter_rows.c.name == bindparam("name"),
-        meter_rows.c.origin == bindparam("origin"),
-        reservations.c.at > bindparam("since"),
-        text("state <> 'void'"),
-    )
-)
-
-
-def sums(connection: Connection, meter: Meter, now: datetime) -> Usage:
-    """Add up a meter over all whose sums it keeps, in the window that counts now; locks nothing."""
-    named = {"name": meter.name, "origin": meter.origin}
-    window = meter.window
-    if isinstance(window, Rolling):
-        since = named | {"since": window.start(now)}
-        found = [rows.to_reservation(row) for row in connection.execute(_ROLLED, since).mappings()]
-        return Usage(
-            held=sum(each.taken for each in found if each.state is State.HELD),
-            posted=sum(each.posted for each in found),
-            overridden=sum(each.override for each in found),
-        )
-    start = named | {"window_start": to_microseconds(window.row(now))}
-    kept = connection.execute(_SUMS, start).all()
-    return Usage(
-        held=sum(row.held for row in kept),
-        posted=sum(row.posted for row in kept),
-        overridden=sum(row.overridden for row in kept),
-    )

@@ -30,7 +30,7 @@ from approval.ports import (
     Step,
     TrailReport,
 )
-from approval.store import freezing, granting, ledger, postgres, schema, sql, trail
+from approval.store import freezing, granting, ledger, postgres, schema, sql, sums, trail
 from approval.store.postgres import PostgresEngine
 from approval.store.sqlite import SqliteEngine
 from approval.store.work import Work
@@ -165,7 +165,7 @@ class SqlStore:
 
     async def sums(self, meter: Meter, now: datetime) -> Usage:
         """Add up what a meter holds in the window that counts now, over all whose sums it keeps."""
-        return await self._engine.read(partial(ledger.sums, meter=meter, now=now))
+        return await self._engine.read(partial(sums.used, meter=meter, now=now))
 
     async def count(self, counts: tuple[Count, ...], step: Counting) -> Counted:
         return await self._engine.write(partial(sql.count, counts=counts, step=step))

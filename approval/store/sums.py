@@ -9,9 +9,12 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import TypeAlias
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select, text
 
 from approval.core.ledger import Kind, State
+from approval.core.meters import Meter, Usage
+from approval.core.windows import Rolling
+from approval.store import rows
 from approval.store.ledger import deltas
 from approval.store.tables import (
     ledger_entries,
@@ -20,6 +23,7 @@ from approval.store.tables import (
     reservations,
     to_microseconds,
 )
+from approval.store.tables import meters as meter_rows
 
 Amounts: TypeAlias = tuple[int, int, int]
 """Held, posted, and beyond the limit, in minor units."""
@@ -142,3 +146,47 @@ def _differing(told: Told, kept: Told) -> Iterator[tuple[tuple[str, ...], Amount
 def _words(amounts: Amounts) -> str:
     held, posted, beyond = amounts
     return f"{held} held, {posted} posted, {beyond} beyond the limit"
+
+
+# --- what people look at ---
+
+_SUMS = (
+    select(meter_windows)
+    .join(meter_rows, meter_rows.c.id == meter_windows.c.meter_id)
+    .where(
+        meter_rows.c.name == bindparam("name"),
+        meter_rows.c.origin == bindparam("origin"),
+        meter_windows.c.window_start == bindparam("window_start"),
+    )
+)
+_ROLLED = (
+    select(reservations)
+    .join(meter_rows, meter_rows.c.id == reservations.c.meter_id)
+    .where(
+        meter_rows.c.name == bindparam("name"),
+        meter_rows.c.origin == bindparam("origin"),
+        reservations.c.at > bindparam("since"),
+        text("state <> 'void'"),
+    )
+)
+
+
+def used(connection: Connection, meter: Meter, now: datetime) -> Usage:
+    """Add up a meter over all whose sums it keeps, in the window that counts now; locks nothing."""
+    named = {"name": meter.name, "origin": meter.origin}
+    window = meter.window
+    if isinstance(window, Rolling):
+        since = named | {"since": window.start(now)}
+        found = [rows.to_reservation(row) for row in connection.execute(_ROLLED, since).mappings()]
+        return Usage(
+            held=sum(each.taken for each in found if each.state is State.HELD),
+            posted=sum(each.posted for each in found),
+            overridden=sum(each.override for each in found),
+        )
+    start = named | {"window_start": to_microseconds(window.row(now))}
+    kept = connection.execute(_SUMS, start).all()
+    return Usage(
+        held=sum(row.held for row in kept),
+        posted=sum(row.posted for row in kept),
+        overridden=sum(row.overridden for row in kept),
+    )

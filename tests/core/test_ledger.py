@@ -255,6 +255,15 @@ def test_a_call_moves_to_the_meter_that_the_policy_has_by_now() -> None:
     assert rehome(held(), draw(name="other", limit=100), Usage(), LATE) is None
 
 
+def test_a_zone_whose_days_have_moved_counts_a_waiting_call_once() -> None:
+    # The same meter by name; its rows now start at other instants.
+    moved = draw(window=Calendar(unit=Unit.DAY, zone="Europe/Berlin"))
+    assert moved.meter_id == draw().meter_id
+    booking = booked(rehome(held(), moved, Usage(), LATE))
+    rows = [(entry.kind, entry.window_start) for entry in booking.entries]
+    assert rows == [("void", TODAY), ("reserve", datetime(2026, 11, 25, 23, tzinfo=UTC))]
+
+
 # --- sums ---
 
 

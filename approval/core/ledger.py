@@ -39,7 +39,7 @@ class LedgerEntry:
     meter_id: str
     window_start: datetime
     amount: int
-    override: int = 0
+    override: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

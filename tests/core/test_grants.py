@@ -245,6 +245,8 @@ def test_a_grant_may_be_as_wide_as_what_was_shown_times_the_bounds() -> None:
     assert narrower(tighter, SHOWN, BOUNDS) is None
     assert narrower(replace(MADE, conditions=GRANT.conditions), SHOWN, BOUNDS) is None
     assert narrower(replace(MADE, pinned=pin(REFUND.arguments)), SHOWN, BOUNDS) is None
+    widest = replace(MADE, pinned=pin(REFUND.arguments, BOUNDS.vary))
+    assert narrower(widest, SHOWN, BOUNDS) is None
 
 
 @pytest.mark.parametrize(

@@ -62,3 +62,8 @@ def test_ids_are_equal_where_their_parts_are(one: list[object], other: list[obje
 
 def test_the_order_of_members_is_no_difference() -> None:
     assert stable_id("x", {"a": 1, "b": 2}) == stable_id("x", {"b": 2, "a": 1})
+
+
+def test_ids_stay_what_they_are_because_databases_keep_them() -> None:
+    id_ = stable_id("meter", "p", None, ((Scope.AGENT, "a"),))
+    assert id_ == "e3052863d46e535fd2cda51047684b4a086e94add77008da62b44094424d2f35"

@@ -3,6 +3,9 @@
 What moves in a meter is told four times: in the trail, which is chained; in the entries of the
 ledger; in what each call has taken; and in the sums of each window, from which calls are admitted.
 Whoever changes one of the last three behind the service's back contradicts the first.
+
+What people look at of a meter is added up here too, for it locks nothing; what admission counts it
+locks, in `approval.store.ledger`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,7 +26,6 @@ from approval.store.tables import (
     reservations,
     to_microseconds,
 )
-from approval.store.tables import meters as meter_rows
 
 Amounts: TypeAlias = tuple[int, int, int]
 """Held, posted, and beyond the limit, in minor units."""
@@ -150,21 +152,22 @@ def _words(amounts: Amounts) -> str:
 
 # --- what people look at ---
 
-_SUMS = (
+
+_WINDOWS_OF = (
     select(meter_windows)
-    .join(meter_rows, meter_rows.c.id == meter_windows.c.meter_id)
+    .join(meters, meters.c.id == meter_windows.c.meter_id)
     .where(
-        meter_rows.c.name == bindparam("name"),
-        meter_rows.c.origin == bindparam("origin"),
+        meters.c.name == bindparam("name"),
+        meters.c.origin == bindparam("origin"),
         meter_windows.c.window_start == bindparam("window_start"),
     )
 )
 _ROLLED = (
     select(reservations)
-    .join(meter_rows, meter_rows.c.id == reservations.c.meter_id)
+    .join(meters, meters.c.id == reservations.c.meter_id)
     .where(
-        meter_rows.c.name == bindparam("name"),
-        meter_rows.c.origin == bindparam("origin"),
+        meters.c.name == bindparam("name"),
+        meters.c.origin == bindparam("origin"),
         reservations.c.at > bindparam("since"),
         text("state <> 'void'"),
     )
@@ -184,7 +187,7 @@ def used(connection: Connection, meter: Meter, now: datetime) -> Usage:
             overridden=sum(each.override for each in found),
         )
     start = named | {"window_start": to_microseconds(window.row(now))}
-    kept = connection.execute(_SUMS, start).all()
+    kept = connection.execute(_WINDOWS_OF, start).all()
     return Usage(
         held=sum(row.held for row in kept),
         posted=sum(row.posted for row in kept),

@@ -269,8 +269,8 @@ UNBUILT: Final[Mapping[tuple[str, ...], str]] = {
     ("approvals", "notify"): "no channel can be told yet; Slack and email come with a later"
     " release. Remove the key until then",
     ("rights", "amend"): "amending a call comes with a later release; remove the key until then",
-    ("rights", "override"): "limits, and overriding them, come with a later release; remove the key"
-    " until then",
+    ("rights", "override"): "each limit names its own: soft = { override_by = …, up_to = … } in"
+    " the meter. Remove the key",
     ("audit", "arguments"): "keeping the arguments of allowed calls comes with a later release;"
     " remove the key until then",
     ("audit", "allowed"): "every call is on disk before it leaves; batching comes with a later"

@@ -44,7 +44,8 @@ TERMS = frozenset(
 )
 
 NOT_BUILT: Mapping[str, str] = {
-    "grants": "standing permissions cannot be given",
+    "grantable": "no grant comes out of a decision",
+    "max_pending": "an agent may have any number of calls waiting",
     "escalation": "nobody else is asked while a call waits",
     "idempotency": "no key is sent to the upstream",
     "dedupe": "equal gated calls always join",
@@ -64,7 +65,7 @@ HINTS: Mapping[str, str] = {
     "approvals": "outside of factors the key is quorum",
     "action": "write deny_if or require_approval",
     "methods": "it belongs to the upstream in the configuration",
-    "max_pending": "it belongs to the agent in the configuration",
+    "grants": "they are given in the configuration, or with approval grants issue",
 }
 
 

@@ -1,12 +1,7 @@
 """The laws of money over the real store: two writers on one database, and one ledger."""
 
-import asyncio
-import tempfile
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import ExitStack
-from datetime import datetime
-from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -15,32 +10,21 @@ from hypothesis.stateful import run_state_machine_as_test
 from sqlalchemy import select
 from typing_extensions import override
 
-from approval.core.call import Call, CallId, ToolCall
+from approval.core.call import CallId, ToolCall
 from approval.core.demand import Demand, Offer
 from approval.core.ledger import Kind, LedgerEntry
 from approval.core.lifecycle import Change
 from approval.core.meters import Usage
-from approval.ports import Admission, Claim, Step
-from approval.store.store import SqlStore
+from approval.ports import Admission, Claim
 from approval.store.tables import from_microseconds, ledger_entries, meter_windows
-from tests.core.money_machine import PROCESSES, MoneyMachine, Row
+from tests.core.money_machine import MoneyMachine, Row
 from tests.factories import Clock
 from tests.postgres import Server
-from tests.store.test_store_properties import empty_database
+from tests.store.two_stores import TwoStores
 
 
-class TwoStores:
-    """Two stores on one database, each call through the one that the machine names."""
-
-    def __init__(self, clock: Clock, url: str, stack: ExitStack) -> None:
-        self.stack = stack
-        self.runner = asyncio.Runner()
-        self.stores = {
-            process: self.runner.run(SqlStore.open(url, clock=clock)) for process in PROCESSES
-        }
-
-    def now(self) -> datetime:
-        return max(self.runner.run(store.now()) for store in self.stores.values())
+class TwoTills(TwoStores):
+    """What the machine asks of the stores, and what it looks at in their tables."""
 
     def admit(
         self,
@@ -55,12 +39,6 @@ class TwoStores:
 
     def claim(self, call_id: CallId, demand: Demand | None, step: Claim, process: str) -> Change:
         return self.runner.run(self.stores[process].claim(call_id, lambda call: demand, step))
-
-    def advance(self, call_id: CallId, step: Step, process: str) -> Change:
-        return self.runner.run(self.stores[process].advance(call_id, step))
-
-    def get(self, call_id: CallId, process: str) -> Call:
-        return self.runner.run(self.stores[process].get(call_id))
 
     def sums(self, process: str) -> Mapping[Row, Usage]:
         engine = self.stores[process]._engine
@@ -91,32 +69,19 @@ class TwoStores:
             for row in found
         )
 
-    def close(self) -> None:
-        reports = [self.runner.run(store.verify()) for store in self.stores.values()]
-        for store in self.stores.values():
-            self.runner.run(store.close())
-        self.runner.close()
-        self.stack.close()
-        assert [report.problems for report in reports] == [(), ()]
-
 
 class SqliteMoney(MoneyMachine):
     @override
-    def make_till(self, clock: Clock) -> TwoStores:
-        with ExitStack() as stack:
-            folder = stack.enter_context(tempfile.TemporaryDirectory())
-            (Path(folder) / "approval.db").write_bytes(empty_database())
-            return TwoStores(clock, f"sqlite:///{folder}/approval.db", stack.pop_all())
+    def make_till(self, clock: Clock) -> TwoTills:
+        return TwoTills.on_sqlite(clock)
 
 
 class PostgresMoney(MoneyMachine):
     server: ClassVar[Server]
 
     @override
-    def make_till(self, clock: Clock) -> TwoStores:
-        with ExitStack() as stack:
-            url = stack.enter_context(self.server.database())
-            return TwoStores(clock, url, stack.pop_all())
+    def make_till(self, clock: Clock) -> TwoTills:
+        return TwoTills.on_postgres(clock, self.server)
 
 
 TestMoneyInTheStore = SqliteMoney.TestCase

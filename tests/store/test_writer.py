@@ -22,7 +22,7 @@ from approval.store.sqlite import SqliteEngine
 from approval.store.store import SqlStore
 from approval.store.tables import SCHEMA, processes
 from approval.store.work import Work
-from approval.store.writer import QUEUE_LIMIT, take_lock
+from approval.store.writer import GATHER_TURNS, QUEUE_LIMIT, take_lock
 from tests.factories import NOW, Clock
 from tests.store.conftest import URL, database_of, entry, opened
 
@@ -117,6 +117,36 @@ async def test_many_concurrent_callers_need_few_commits(engine: SqliteEngine, ha
     lines = await hasty.trail(limit=500)
     assert len(lines) == 200
     assert len(set(times(lines))) <= 20
+
+
+async def journal_at_turn(engine: SqliteEngine, turn: int) -> None:
+    for _ in range(turn):
+        await asyncio.sleep(0)
+    await engine.journal(entry(turn))
+
+
+@pytest.mark.parametrize(
+    ("turns", "first"),
+    [
+        pytest.param(4, 8, id="a short run of arrivals is handed over whole"),
+        pytest.param(100, 2 * GATHER_TURNS, id="an endless one makes nobody wait for its end"),
+    ],
+)
+async def test_callers_of_consecutive_turns_are_gathered(
+    engine: SqliteEngine, hasty: Store, monkeypatch: pytest.MonkeyPatch, turns: int, first: int
+) -> None:
+    writer, handed = engine._writer, list[int]()
+    hand_over = writer._hand_over
+
+    def counted() -> None:
+        handed.append(len(writer._fresh))
+        hand_over()
+
+    monkeypatch.setattr(writer, "_hand_over", counted)
+    pairs = (journal_at_turn(engine, turn // 2) for turn in range(2 * turns))
+    await asyncio.gather(*pairs)
+    assert len(await hasty.trail(limit=500)) == 2 * turns == sum(handed)
+    assert handed[0] == first
 
 
 async def test_each_unit_has_its_own_result(engine: SqliteEngine, hasty: Store) -> None:

@@ -35,5 +35,5 @@ def set_up(*, verbose: bool) -> None:
     handler.setFormatter(LineFormatter())
     logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler])
     # Others' debug lines hold what ours never do: bodies and headers.
-    for name in ("aiohttp", "aiosqlite", "asyncio", "sqlalchemy", "alembic"):
+    for name in ("aiohttp", "asyncio", "sqlalchemy", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)

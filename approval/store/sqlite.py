@@ -15,15 +15,14 @@ from pathlib import Path
 from typing import Final, Self, TypeVar
 from urllib.parse import quote
 
-from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
+from sqlalchemy import URL, Connection, Engine, NullPool, QueuePool, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from approval.core.audit import Entry
 from approval.errors import Misconfigured, StoreUnavailable
 from approval.store import schema
+from approval.store.readers import READERS, Readers
 from approval.store.work import Work
 from approval.store.writer import BUSY_MILLISECONDS, WAIT_SECONDS, Writer, take_lock
 
@@ -59,10 +58,10 @@ NETWORK_FILE_SYSTEMS: Final = frozenset(
 class SqliteEngine:
     """One SQLite file: a writer thread, a few read-only connections, and the duty lock."""
 
-    def __init__(self, path: Path, write: Engine, read: AsyncEngine, writer: Writer) -> None:
+    def __init__(self, path: Path, write: Engine, readers: Readers, writer: Writer) -> None:
         self._path = path
         self._write = write
-        self._read = read
+        self._readers = readers
         self._writer = writer
         self._duty: int | None = None
         self._closed = False
@@ -87,10 +86,10 @@ class SqliteEngine:
             connection = write.connect().execution_options(isolation_level="AUTOCOMMIT")
         except DBAPIError as error:
             raise Misconfigured((f"{path}: cannot be opened: {error.orig}",)) from error
-        read = _reading_engine(path, wait_seconds)
+        readers = Readers(_reading_engine(path), wait_seconds=wait_seconds)
         writer = Writer(connection, path, clock, wait_seconds=wait_seconds)
         writer.start()
-        return cls(path, write, read, writer)
+        return cls(path, write, readers, writer)
 
     async def now(self) -> datetime:
         return self._writer.now()
@@ -111,17 +110,9 @@ class SqliteEngine:
         """Run one query on a snapshot of what is committed.
 
         Raises:
-            StoreUnavailable: If the database cannot be read, or is closed.
+            StoreUnavailable: If the database cannot be read now, or is closed.
         """
-        if self._closed:
-            raise StoreUnavailable("the store is closed")
-        try:
-            async with self._read.connect() as connection:
-                return await connection.run_sync(query)
-        except DBAPIError as error:
-            raise StoreUnavailable(f"the database could not be read: {error.orig}") from error
-        except PoolTimeout as error:
-            raise StoreUnavailable("the database could not be read: too many readers") from error
+        return await self._readers.read(query)
 
     async def version(self) -> int:
         """Read a number that changes with every commit of anybody.
@@ -165,7 +156,7 @@ class SqliteEngine:
         """Commit what is queued and let the file go."""
         self._closed = True
         self._watch.close()
-        await self._read.dispose()
+        await self._readers.close()
         await self._writer.close()
         self._write.dispose()
         if self._duty is not None:
@@ -173,10 +164,10 @@ class SqliteEngine:
             self._duty = None
 
 
-def _url(path: Path, mode: str, driver: str = "sqlite") -> URL:
-    # check_same_thread: the writer's connection is opened here and then used by its thread alone.
+def _url(path: Path, mode: str) -> URL:
+    # check_same_thread: a connection is opened by one thread and used by another, never by two.
     query = {"mode": mode, "uri": "true", "check_same_thread": "false"}
-    return URL.create(driver, database=f"file:{quote(str(path))}", query=query)
+    return URL.create("sqlite", database=f"file:{quote(str(path))}", query=query)
 
 
 def _set_up_writer(connection: DBAPIConnection, record: object) -> None:
@@ -197,17 +188,17 @@ def _set_up_writer(connection: DBAPIConnection, record: object) -> None:
     cursor.close()
 
 
-def _reading_engine(path: Path, wait_seconds: float) -> AsyncEngine:
-    engine = create_async_engine(
-        _url(path, "ro", "sqlite+aiosqlite"),
-        pool_size=3,
+def _reading_engine(path: Path) -> Engine:
+    engine = create_engine(
+        _url(path, "ro"),
+        poolclass=QueuePool,
+        pool_size=READERS,
         max_overflow=0,
-        pool_timeout=wait_seconds,
         hide_parameters=True,
         connect_args={"isolation_level": None},  # no transaction that we do not begin
     )
-    event.listen(engine.sync_engine, "connect", _set_up_reader)
-    event.listen(engine.sync_engine, "begin", _begin_snapshot)
+    event.listen(engine, "connect", _set_up_reader)
+    event.listen(engine, "begin", _begin_snapshot)
     return engine
 
 

@@ -45,5 +45,5 @@ def test_the_log_goes_to_standard_error_without_others_bodies() -> None:
     finally:
         root.handlers[:] = handlers
         root.setLevel(level)
-        for name in ("aiohttp", "aiosqlite", "asyncio", "sqlalchemy", "alembic"):
+        for name in ("aiohttp", "asyncio", "sqlalchemy", "alembic"):
             logging.getLogger(name).setLevel(logging.NOTSET)

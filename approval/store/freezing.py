@@ -2,13 +2,14 @@
 
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, bindparam, insert, select, update
+from sqlalchemy import Row, bindparam, insert, select, update
 
 from approval.core.audit import Entry
 from approval.core.call import CallId, ToolCall
 from approval.core.lifecycle import Change
 from approval.errors import NotFound
 from approval.ports import Freeze
+from approval.store.prepared import Executor
 from approval.store.tables import freezes
 from approval.store.work import Work
 
@@ -49,7 +50,7 @@ def freeze(work: Work, change: Change) -> None:
     work.connection.execute(_FREEZE, row)
 
 
-def frozen(connection: Connection, asked: ToolCall) -> str:
+def frozen(connection: Executor, asked: ToolCall) -> str:
     """Name the call whose overrun froze this tool for this agent; empty if none did."""
     key = {"agent": asked.agent, "upstream": asked.upstream, "tool": asked.tool}
     found: str | None = connection.execute(_IN_FORCE, key).scalar()
@@ -68,7 +69,7 @@ def lift(work: Work, call_id: CallId, entry: Entry) -> None:
     work.entries.append(entry)
 
 
-def find(connection: Connection) -> tuple[Freeze, ...]:
+def find(connection: Executor) -> tuple[Freeze, ...]:
     """Read the freezes in force, the newest first."""
     query = select(freezes).where(freezes.c.lifted_at.is_(None)).order_by(freezes.c.at.desc())
     return tuple(_freeze(row) for row in connection.execute(query.limit(MOST_LISTED)))

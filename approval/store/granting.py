@@ -8,13 +8,14 @@ import logging
 from dataclasses import replace
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, bindparam, insert, select, update
+from sqlalchemy import Row, bindparam, insert, select, update
 
 from approval.core import issued
 from approval.core.audit import Entry
 from approval.core.grants import Grant
 from approval.core.issued import Issued
 from approval.errors import Conflict, Misconfigured, NotFound
+from approval.store.prepared import Executor
 from approval.store.tables import grants
 from approval.store.work import Work
 
@@ -80,7 +81,7 @@ def revoke(work: Work, grant_id: str, entry: Entry) -> Issued:
     return replace(_issued(row), revoked_at=work.now, revoked_by=entry.actor)
 
 
-def find(connection: Connection) -> tuple[Issued, ...]:
+def find(connection: Executor) -> tuple[Issued, ...]:
     """Read the grants that were issued, the newest first."""
     query = select(grants).order_by(grants.c.issued_at.desc(), grants.c.id).limit(MOST_LISTED)
     return tuple(_issued(row) for row in connection.execute(query))

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, bindparam, delete, insert, select, text, update
+from sqlalchemy import Row, bindparam, delete, insert, select, text, update
 
 from approval.core import meters, rates
 from approval.core.call import CallId
@@ -26,6 +26,7 @@ from approval.core.windows import Rolling
 from approval.errors import Conflict
 from approval.ports import Kept
 from approval.store import rows
+from approval.store.prepared import Executor
 from approval.store.tables import (
     from_microseconds,
     ledger_entries,
@@ -143,7 +144,7 @@ _OF_CALL = (
 )
 
 
-def held_by(connection: Connection, call_id: str) -> tuple[Reservation, ...]:
+def held_by(connection: Executor, call_id: str) -> tuple[Reservation, ...]:
     """Read what a call has taken from meters."""
     found = connection.execute(_OF_CALL, {"id": call_id}).mappings()
     return tuple(rows.to_reservation(row) for row in found)
@@ -181,7 +182,7 @@ def holdings(
 
 
 def _usage(
-    connection: Connection, draw: Draw, now: datetime, call_id: str, room_at: dict[str, datetime]
+    connection: Executor, draw: Draw, now: datetime, call_id: str, room_at: dict[str, datetime]
 ) -> Usage:
     key = {
         "meter_id": draw.meter_id,
@@ -209,7 +210,7 @@ def _usage(
 
 
 def _room_at(
-    connection: Connection, draw: Draw, window: Rolling, now: datetime, call_id: str
+    connection: Executor, draw: Draw, window: Rolling, now: datetime, call_id: str
 ) -> datetime | None:
     """Find out when there will be room: all that counts is read for it, one by one."""
     since = {"meter_id": draw.meter_id, "since": window.start(now), "call_id": call_id}
@@ -219,7 +220,7 @@ def _room_at(
     )
 
 
-def _lock_meter(connection: Connection, meter_id: str, draw: Draw | None = None) -> None:
+def _lock_meter(connection: Executor, meter_id: str, draw: Draw | None = None) -> None:
     """Lock the meter's own row, making it the first time: one call at a time moves its sums.
 
     Which window counts is known once this is locked, so it is not the window that is locked first.
@@ -238,7 +239,7 @@ def _lock_meter(connection: Connection, meter_id: str, draw: Draw | None = None)
     connection.execute(_METER, key)
 
 
-def _lock_count(connection: Connection, each: Count) -> Sequence[Row[Any]]:
+def _lock_count(connection: Executor, each: Count) -> Sequence[Row[Any]]:
     """Lock a count and all that its limit was counted with before, making it the first time."""
     key = {"family": each.key.family}
     family = connection.execute(_FAMILY, key).all()
@@ -249,7 +250,7 @@ def _lock_count(connection: Connection, each: Count) -> Sequence[Row[Any]]:
     return connection.execute(_FAMILY, key).all()
 
 
-def _ring(connection: Connection, each: Count, family: Sequence[Row[Any]], now: datetime) -> Ring:
+def _ring(connection: Executor, each: Count, family: Sequence[Row[Any]], now: datetime) -> Ring:
     [row] = (row for row in family if row.id == each.key.id)
     # Of two that were used at the same instant the asked one counts.
     latest = max(family, key=lambda other: (other.used_at, other.id == row.id))
@@ -264,7 +265,7 @@ def _ring(connection: Connection, each: Count, family: Sequence[Row[Any]], now: 
     return Ring(n=n, old=_old(connection, each, n))
 
 
-def _old(connection: Connection, each: Count, n: int) -> tuple[datetime | None, ...]:
+def _old(connection: Executor, each: Count, n: int) -> tuple[datetime | None, ...]:
     """Read the slots that the next call takes, and no others: a ring may have ten thousand."""
     wanted = rates.next_slots(each.rate, n)
     if len(wanted) > MOST_ASKED_ONE_BY_ONE:
@@ -274,13 +275,13 @@ def _old(connection: Connection, each: Count, n: int) -> tuple[datetime | None, 
     return tuple(connection.execute(_SLOT, key).scalar() for key in keys)
 
 
-def _slots(connection: Connection, count_id: str) -> dict[int, datetime]:
+def _slots(connection: Executor, count_id: str) -> dict[int, datetime]:
     found = connection.execute(_SLOTS, {"count_id": count_id})
     return {row.slot: row.at for row in found}
 
 
 def _carry_over(
-    connection: Connection, each: Count, known: tuple[Row[Any], Row[Any]], now: datetime
+    connection: Executor, each: Count, known: tuple[Row[Any], Row[Any]], now: datetime
 ) -> int:
     """Fill a count with what it and the one before it remember: a changed limit forgives nothing.
 
@@ -300,7 +301,7 @@ def _carry_over(
     return ring.n
 
 
-def _remembered(connection: Connection, before: Row[Any]) -> list[datetime]:
+def _remembered(connection: Executor, before: Row[Any]) -> list[datetime]:
     if before.start_at is not None:
         return [before.used_at] * min(before.n, rates.MOST_SLOTS)
     return list(_slots(connection, before.id).values())
@@ -310,7 +311,7 @@ def _remembered(connection: Connection, before: Row[Any]) -> list[datetime]:
 
 
 def usage(
-    connection: Connection, draws: Iterable[Draw], now: datetime, *, without: str = ""
+    connection: Executor, draws: Iterable[Draw], now: datetime, *, without: str = ""
 ) -> dict[str, Usage]:
     """Read the sums that draws meet now, leaving out what the call `without` has taken.
 
@@ -328,7 +329,7 @@ def usage(
 
 
 def _rolled(
-    connection: Connection, draw: Draw, window: Rolling, now: datetime, without: str
+    connection: Executor, draw: Draw, window: Rolling, now: datetime, without: str
 ) -> Usage:
     since = {"meter_id": draw.meter_id, "since": window.start(now), "call_id": without}
     counted = [rows.to_reservation(row) for row in connection.execute(_COUNTED, since).mappings()]
@@ -339,7 +340,7 @@ def _rolled(
     )
 
 
-def _seen(connection: Connection, draw: Draw, start: datetime, own: Reservation | None) -> Usage:
+def _seen(connection: Executor, draw: Draw, start: datetime, own: Reservation | None) -> Usage:
     key = {"meter_id": draw.meter_id, "window_start": to_microseconds(start)}
     row = connection.execute(_LOOK, key).one_or_none()
     if row is None:
@@ -353,13 +354,13 @@ def _seen(connection: Connection, draw: Draw, start: datetime, own: Reservation 
     )
 
 
-def kept(connection: Connection) -> tuple[Kept, ...]:
+def kept(connection: Executor) -> tuple[Kept, ...]:
     """Name the meters that have been drawn on."""
     return tuple(rows.to_kept(row) for row in connection.execute(_KEPT).mappings())
 
 
 def spent(
-    connection: Connection, meter_ids: Collection[str], since: datetime
+    connection: Executor, meter_ids: Collection[str], since: datetime
 ) -> dict[str, dict[date, int]]:
     """Add up what was booked on each UTC day; what a person corrected counts on the day of that."""
     found: dict[str, dict[date, int]] = {}
@@ -373,7 +374,7 @@ def spent(
 # --- what an admitted call moves ---
 
 
-def take(connection: Connection, taken: Iterable[Taken], now: datetime) -> None:
+def take(connection: Executor, taken: Iterable[Taken], now: datetime) -> None:
     """Write the counts of an admitted call."""
     for each in taken:
         for slot in each.slots:
@@ -382,7 +383,7 @@ def take(connection: Connection, taken: Iterable[Taken], now: datetime) -> None:
 
 
 def book(
-    connection: Connection,
+    connection: Executor,
     call_id: CallId,
     bookings: Iterable[Booking],
     limits: Mapping[str, Draw],
@@ -407,7 +408,7 @@ def book(
         connection.execute(_SAVE_RESERVATION, row)
 
 
-def _move(connection: Connection, entry: LedgerEntry, draw: Draw | None) -> None:
+def _move(connection: Executor, entry: LedgerEntry, draw: Draw | None) -> None:
     held, posted, overridden = deltas(entry.kind, entry.amount, entry.override)
     moved: dict[str, object] = {
         "held": held,
@@ -458,13 +459,13 @@ def deltas(kind: Kind, amount: int, override: int) -> tuple[int, int, int]:
             return 0, -amount, -override
 
 
-def _save_count(connection: Connection, count: Count, n: int, now: datetime) -> None:
+def _save_count(connection: Executor, count: Count, n: int, now: datetime) -> None:
     is_calendar = count.rate.algorithm is Algorithm.CALENDAR
     start = rates.count_start(count.rate, now) if is_calendar else None
     row = {"n": n, "start_at": start, "used_at": now, "b_id": count.key.id}
     connection.execute(_SAVE_COUNT, row)
 
 
-def _put_slot(connection: Connection, count_id: str, slot: int, at: datetime) -> None:
+def _put_slot(connection: Executor, count_id: str, slot: int, at: datetime) -> None:
     key = {"count_id": count_id, "slot": slot, "at": to_microseconds(at)}
     connection.execute(_PUT_SLOT, key)

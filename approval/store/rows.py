@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import RowMapping
 
 from approval.core.call import (
     Attempt,
@@ -26,6 +25,7 @@ from approval.core.money import Money
 from approval.core.price import Per
 from approval.core.scopes import Scope
 from approval.ports import Kept
+from approval.store.prepared import Columns
 from approval.store.tables import from_microseconds, to_microseconds
 
 _REQUIREMENT = TypeAdapter(Requirement)
@@ -83,9 +83,9 @@ def _timer(call: Call) -> object:
 
 
 def to_call(
-    row: RowMapping,
-    votes: Sequence[RowMapping],
-    attempt: RowMapping | None,
+    row: Columns,
+    votes: Sequence[Columns],
+    attempt: Columns | None,
     reservations: tuple[Reservation, ...] = (),
 ) -> Call:
     """Rebuild the call from its row, its arguments, its votes, its latest attempt and its money."""
@@ -138,7 +138,7 @@ def vote_row(call_id: CallId, vote: Vote) -> dict[str, Any]:
     }
 
 
-def to_vote(row: RowMapping) -> Vote:
+def to_vote(row: Columns) -> Vote:
     return Vote(
         person=row["person"],
         choice=Choice(row["choice"]),
@@ -160,7 +160,7 @@ def attempt_row(call_id: CallId, attempt: Attempt) -> dict[str, Any]:
     }
 
 
-def to_attempt(row: RowMapping) -> Attempt:
+def to_attempt(row: Columns) -> Attempt:
     return Attempt(
         number=row["number"],
         owner=row["owner"],
@@ -184,7 +184,7 @@ def reservation_row(call_id: CallId, reservation: Reservation) -> dict[str, Any]
     }
 
 
-def to_reservation(row: RowMapping) -> Reservation:
+def to_reservation(row: Columns) -> Reservation:
     return Reservation(
         meter_id=row["meter_id"],
         window_start=from_microseconds(row["window_start"]),
@@ -196,7 +196,7 @@ def to_reservation(row: RowMapping) -> Reservation:
     )
 
 
-def to_kept(row: RowMapping) -> Kept:
+def to_kept(row: Columns) -> Kept:
     key = tuple((Scope(scope), value) for scope, value in json.loads(row["key"]))
     return Kept(meter_id=row["id"], origin=row["origin"], name=row["name"], key=key)
 

@@ -16,9 +16,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import (
-    Connection,
     Row,
-    RowMapping,
     Select,
     bindparam,
     delete,
@@ -41,6 +39,7 @@ from approval.core.lifecycle import Change, Event
 from approval.errors import Conflict, NotFound, Refused
 from approval.ports import Admission, Claim, Counting, Covering, Credential, Demands, Step
 from approval.store import freezing, granting, ledger, rows
+from approval.store.prepared import Columns, Executor
 from approval.store.tables import (
     FILED,
     LIVE,
@@ -90,19 +89,19 @@ _ATTEMPT = (
 )
 
 
-def get(connection: Connection, call_id: CallId) -> Call:
+def get(connection: Executor, call_id: CallId) -> Call:
     """Read one call; `NotFound` if there is none."""
     return _get(connection, _CALL_BY_ID, call_id)
 
 
-def _get(connection: Connection, query: Select[Any], call_id: CallId) -> Call:
+def _get(connection: Executor, query: Select[Any], call_id: CallId) -> Call:
     row = connection.execute(query, {"id": call_id}).mappings().one_or_none()
     if row is None:
         raise NotFound("there is no such call")
     return _whole(connection, row)
 
 
-def _whole(connection: Connection, row: RowMapping) -> Call:
+def _whole(connection: Executor, row: Columns) -> Call:
     key = {"id": row["id"]}
     # What cannot be there is not asked for: reading is most of what a decision and a claim take.
     voted, claimed = row["version"] > 1, row["status"] not in _UNCLAIMED
@@ -114,7 +113,7 @@ def _whole(connection: Connection, row: RowMapping) -> Call:
 _UNCLAIMED: Final = frozenset({Status.PENDING.value, Status.APPROVED.value})
 
 
-def _held(connection: Connection, row: RowMapping) -> tuple[Reservation, ...]:
+def _held(connection: Executor, row: Columns) -> tuple[Reservation, ...]:
     """Read what the call has taken from meters; most take nothing, and nothing is read then."""
     takes = row["currency"] is not None or row["grant_id"] is not None
     return ledger.held_by(connection, row["id"]) if takes else ()
@@ -281,7 +280,7 @@ def _save(work: Work, before: Call | None, change: Change, demand: Demand | None
 
 
 def _save_attempt(
-    connection: Connection, call_id: CallId, before: Attempt | None, attempt: Attempt
+    connection: Executor, call_id: CallId, before: Attempt | None, attempt: Attempt
 ) -> None:
     row = rows.attempt_row(call_id, attempt)
     if before is None or before.number != attempt.number:
@@ -290,7 +289,7 @@ def _save_attempt(
         connection.execute(_SAVE_ATTEMPT, {**row, "b_id": call_id, "b_number": attempt.number})
 
 
-def _save_answer(connection: Connection, call_id: CallId, answer: Answer) -> None:
+def _save_answer(connection: Executor, call_id: CallId, answer: Answer) -> None:
     row = {"answer": answer.body, "answer_status": answer.status.value}
     connection.execute(_SAVE_ANSWER, {**row, "b_id": call_id})
 
@@ -331,7 +330,7 @@ def deliver(work: Work, call_id: CallId, entry: Entry) -> None:
         work.entries.append(entry)
 
 
-def answer(connection: Connection, call_id: CallId) -> Answer | None:
+def answer(connection: Executor, call_id: CallId) -> Answer | None:
     """Read what the upstream answered."""
     row = connection.execute(select(call_bodies).where(call_bodies.c.call_id == call_id)).first()
     if row is None or row.answer is None:
@@ -340,7 +339,7 @@ def answer(connection: Connection, call_id: CallId) -> Answer | None:
 
 
 def find(
-    connection: Connection, states: Collection[Status], after: str | None, limit: int
+    connection: Executor, states: Collection[Status], after: str | None, limit: int
 ) -> CallPage:
     """Read a page of calls, newest first (ids sort by time)."""
     query = _CALL.order_by(calls.c.id.desc()).limit(limit + 1)
@@ -371,12 +370,12 @@ _CHANGES = (
 )
 
 
-def due(connection: Connection, now: datetime) -> tuple[CallId, ...]:
+def due(connection: Executor, now: datetime) -> tuple[CallId, ...]:
     """Name calls whose timer has passed."""
     return tuple(CallId(row.id) for row in connection.execute(_DUE, {"now": now}))
 
 
-def next_timer(connection: Connection) -> datetime | None:
+def next_timer(connection: Executor) -> datetime | None:
     """Tell when the next timer is due, or None if no call has one."""
     found: datetime | None = connection.execute(_NEXT_TIMER).scalar()
     return found
@@ -385,7 +384,7 @@ def next_timer(connection: Connection) -> datetime | None:
 # --- what other processes did ---
 
 
-def changes(connection: Connection, after: int) -> tuple[tuple[tuple[str, int], ...], int]:
+def changes(connection: Executor, after: int) -> tuple[tuple[tuple[str, int], ...], int]:
     """Name what changed after this mark, and its version; -1 answers the present mark alone."""
     if after < 0:
         return (), connection.execute(_MARK).scalar() or 0
@@ -411,10 +410,10 @@ def heartbeat(work: Work, instance: str) -> None:
     connection.execute(_FORGET_NOTICES, {"before": work.now - KEEP_NOTICES})
 
 
-def living(connection: Connection, now: datetime) -> frozenset[str]:
+def living(connection: Executor, now: datetime) -> frozenset[str]:
     """Name the processes with a recent sign of life."""
     query = select(processes.c.instance).where(processes.c.heartbeat_at >= now - ALIVE)
-    return frozenset(connection.execute(query).scalars())
+    return frozenset(str(row.instance) for row in connection.execute(query))
 
 
 # --- credentials ---
@@ -438,7 +437,7 @@ def keep_credential(work: Work, credential: Credential, entry: Entry) -> None:
     work.notices.append((CREDENTIALS, 0))
 
 
-def find_credentials(connection: Connection, kind: str, now: datetime) -> tuple[Credential, ...]:
+def find_credentials(connection: Executor, kind: str, now: datetime) -> tuple[Credential, ...]:
     """Read the unexpired credentials of one kind."""
     valid = credentials.c.expires_at.is_(None) | (credentials.c.expires_at > now)
     found = connection.execute(select(credentials).where(credentials.c.kind == kind, valid)).all()
@@ -474,9 +473,7 @@ def _credential(row: Row[Any]) -> Credential:
 # --- the trail ---
 
 
-def trail(
-    connection: Connection, after: int, limit: int, subject: str | None
-) -> tuple[Written, ...]:
+def trail(connection: Executor, after: int, limit: int, subject: str | None) -> tuple[Written, ...]:
     """Read audit entries in order."""
     query = select(audit).where(audit.c.seq > after).order_by(audit.c.seq).limit(limit)
     if subject is not None:
@@ -486,7 +483,7 @@ def trail(
     )
 
 
-def statuses(connection: Connection) -> dict[str, tuple[str, int]]:
+def statuses(connection: Executor) -> dict[str, tuple[str, int]]:
     """Read every call's status and version: what the trail, replayed, must lead to."""
     query = select(calls.c.id, calls.c.status, calls.c.version)
     return {row.id: (row.status, row.version) for row in connection.execute(query)}

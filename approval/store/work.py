@@ -4,9 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import Connection, insert
+from sqlalchemy import insert
 
 from approval.core.audit import Entry
+from approval.store.prepared import Executor
 from approval.store.tables import notices
 
 _NOTICE = insert(notices)
@@ -25,7 +26,7 @@ class Work:
     processes, with the same commit.
     """
 
-    connection: Connection
+    connection: Executor
     clock: Callable[[], datetime]
     alone: Callable[[str], None] = _is_alone
     entries: list[Entry] = field(default_factory=list)

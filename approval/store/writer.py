@@ -37,6 +37,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from approval.core import audit
 from approval.core.audit import Entry
 from approval.errors import Conflict, StoreUnavailable, Unreadable
+from approval.store.prepared import Executor, PreparedConnection
 from approval.store.tables import SCHEMA, from_microseconds, to_microseconds
 from approval.store.work import Work, tell
 
@@ -145,6 +146,7 @@ class Writer:
     ) -> None:
         self._connection = connection
         self._database = _driver(connection)
+        self._executor: Executor = PreparedConnection(connection, self._database)
         self._clock = clock
         self._wait_seconds = wait_seconds
         self._unmoved = 0
@@ -341,7 +343,7 @@ class Writer:
             return
         self._database.execute("SAVEPOINT unit")
         with job.blamed():
-            work = Work(self._connection, lambda: chain.now)
+            work = Work(self._executor, lambda: chain.now)
             job.unit(work)
             tell(work, chain.now)
             chain.add(work.entries)

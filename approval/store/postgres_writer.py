@@ -27,6 +27,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from approval.core import audit as trail
 from approval.core.audit import Entry, Written
 from approval.errors import ApprovalError, Conflict, StoreUnavailable, Unreadable
+from approval.store.prepared import PreparedConnection, Statements
 from approval.store.tables import SCHEMA, audit, audit_head, from_microseconds, to_microseconds
 from approval.store.work import Work, tell
 
@@ -131,6 +132,7 @@ class PostgresWriter:
         self._clock = clock
         self._tasks = asyncio.TaskGroup()
         self._open = 0
+        self._statements = Statements(engine.dialect)
         self._lines: list[_Line] = []
         self._writing_lines = False
         self._nudge: asyncio.TimerHandle | None = None
@@ -203,7 +205,9 @@ class PostgresWriter:
             self._open -= 1
 
     def _run(self, unit: Callable[[Work], T], attempt: _Attempt, connection: Connection) -> T:
-        work = Work(connection, partial(self.time, connection), partial(_take_name, connection))
+        connection.begin()
+        executor = PreparedConnection(connection, self._statements)
+        work = Work(executor, partial(self.time, connection), partial(_take_name, connection))
         result = unit(work)
         if work.entries or work.notices:
             chain = _Chain(_lock_head(connection, self._clock, not_before=work.read_at))

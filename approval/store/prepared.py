@@ -1,25 +1,25 @@
-"""Statements that SQLAlchemy writes and the driver runs: the writer's way to its connection.
+"""Statements that SQLAlchemy writes and the driver runs: the writers' way to their connections.
 
 SQLAlchemy takes 40 to 60 µs to run a statement that SQLite answers in 10, and an admission has
 twenty. So a statement that is kept (a module's constant) is compiled once, and from then on only
-its values are bound and its rows read, with SQLAlchemy's own converters. One that is made for the
-occasion is left to SQLAlchemy, which is also all that PostgreSQL and the readers ever see.
+its values are bound and its rows read, with SQLAlchemy's own converters and its adapter of the
+driver (PEP 249). One that is made for the occasion is left to SQLAlchemy, and so is all reading.
 """
 
-import sqlite3
 from collections import namedtuple
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import ColumnElement, Connection, Dialect, Executable, Select, TypeDecorator
-from sqlalchemy.exc import DataError, IntegrityError
+from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPIModule
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ClauseElement
 from sqlalchemy.types import TypeEngine
 
-Values = Mapping[str, Any]
+Values = dict[str, Any]
 Convert = Callable[[Any], Any]
 Make = Callable[..., tuple[Any, ...]]
 
@@ -67,13 +67,41 @@ class Executor(Protocol):
     ) -> Result: ...
 
 
-class PreparedConnection:
-    """Runs kept statements by the driver, and others by SQLAlchemy, on one SQLite connection."""
+class Statements:
+    """What has been prepared for one database. All connections to it share this."""
 
-    def __init__(self, connection: Connection, driver: sqlite3.Connection) -> None:
-        self._connection = connection
-        self._driver = driver
+    def __init__(self, dialect: Dialect) -> None:
+        self.dialect = dialect
         self._seen: WeakKeyDictionary[Executable, _Statement | None] = WeakKeyDictionary()
+
+    def prepared(
+        self, statement: Executable, parameters: Values | Sequence[Values] | None
+    ) -> "_Statement | None":
+        """Give a statement as prepared for values like these, if it is one that is kept."""
+        known = self._seen.get(statement)
+        if known is None:
+            self._see(statement, parameters)
+        return known if known is not None and known.takes(parameters) else None
+
+    def _see(self, statement: Executable, parameters: Values | Sequence[Values] | None) -> None:
+        """Prepare what is seen a second time: that it is still there shows that it is kept."""
+        again = statement in self._seen
+        self._seen[statement] = _prepare(statement, parameters, self.dialect) if again else None
+
+
+class PreparedConnection:
+    """Runs kept statements by the driver, and others by SQLAlchemy, in one transaction.
+
+    The transaction must have begun: SQLAlchemy would not notice that the driver needs one.
+    """
+
+    def __init__(self, connection: Connection, statements: Statements) -> None:
+        driver = connection.connection.dbapi_connection
+        if driver is None:
+            raise ValueError("the connection is closed")
+        self._connection = connection
+        self._statements = statements
+        self._driver = driver
 
     def execute(
         self, statement: Executable, parameters: Values | Sequence[Values] | None = None, /
@@ -81,25 +109,32 @@ class PreparedConnection:
         """Run a statement.
 
         Raises:
-            IntegrityError: If a constraint forbids it.
-            DataError: If a value is more than the database takes.
+            DBAPIError: As SQLAlchemy raises it, without the values.
         """
-        prepared = self._seen.get(statement)
+        prepared = self._statements.prepared(statement, parameters)
         if prepared is None:
-            self._see(statement, parameters)
-        if prepared is None or not prepared.takes(parameters):
             return self._connection.execute(statement, parameters)
+        dialect = self._statements.dialect
         try:
             return prepared.run(self._driver, parameters)
-        except sqlite3.IntegrityError as error:
-            raise IntegrityError(prepared.text, None, error) from error
-        except sqlite3.DataError as error:
-            raise DataError(prepared.text, None, error) from error
+        except dialect.loaded_dbapi.Error as error:
+            raise self._wrapped(error, prepared.text) from error
 
-    def _see(self, statement: Executable, parameters: Values | Sequence[Values] | None) -> None:
-        """Prepare what is seen a second time: that it is still there shows that it is kept."""
-        again = statement in self._seen
-        self._seen[statement] = _prepare(statement, parameters, self._connection) if again else None
+    def _wrapped(self, error: DBAPIModule.Error, statement: str) -> BaseException:
+        """Word a driver's error as SQLAlchemy would, and give up a connection that is lost."""
+        dialect = self._statements.dialect
+        lost = dialect.is_disconnect(error, self._connection.connection, None)
+        if lost:
+            self._connection.invalidate(error)
+        return DBAPIError.instance(
+            statement,
+            None,
+            error,
+            dialect.loaded_dbapi.Error,
+            hide_parameters=True,
+            connection_invalidated=lost,
+            dialect=dialect,
+        )
 
 
 @dataclass(slots=True, kw_only=True)
@@ -122,16 +157,17 @@ class _Statement:
             return not self.names
         if isinstance(parameters, dict):
             return parameters.keys() == self.names
-        return all(isinstance(each, dict) and each.keys() == self.names for each in parameters)
+        return all(each.keys() == self.names for each in parameters)
 
     def run(
-        self, driver: sqlite3.Connection, parameters: Values | Sequence[Values] | None
+        self, driver: DBAPIConnection, parameters: Values | Sequence[Values] | None
     ) -> "_Rows[Any]":
-        if parameters is None or isinstance(parameters, Mapping):
-            cursor = driver.execute(self.text, self._bound(parameters or {}))
+        cursor = driver.cursor()
+        if parameters is None or isinstance(parameters, dict):
+            cursor.execute(self.text, self._bound(parameters or {}))
         else:
-            cursor = driver.executemany(self.text, [self._bound(each) for each in parameters])
-        found = cursor.fetchall()
+            cursor.executemany(self.text, [self._bound(each) for each in parameters])
+        found = cursor.fetchall() if cursor.description else ()
         if not found:
             return _Rows((), (), cursor.rowcount)
         if not self.columns:
@@ -190,16 +226,15 @@ class _Rows(Generic[R]):
 
 
 def _prepare(
-    statement: Executable, parameters: Values | Sequence[Values] | None, connection: Connection
+    statement: Executable, parameters: Values | Sequence[Values] | None, dialect: Dialect
 ) -> _Statement | None:
     """Compile a statement for values like these; None if its text depends on the values."""
-    sample = parameters if parameters is None or isinstance(parameters, Mapping) else parameters[0]
+    sample = parameters if parameters is None or isinstance(parameters, dict) else parameters[0]
     if not isinstance(statement, ClauseElement):
         return None
-    compiled = statement.compile(connection, column_keys=list(sample) if sample else None)
+    compiled = statement.compile(dialect=dialect, column_keys=list(sample) if sample else None)
     if not isinstance(compiled, SQLCompiler) or compiled.post_compile_params:
         return None
-    dialect = connection.dialect
     places = [(name, compiled.binds[name]) for name in compiled.positiontup or ()]
     kinds = [_native(each.type, dialect) for each in _columns(statement)]
     reads = tuple(kind.result_processor(dialect, None) for kind in kinds)

@@ -7,15 +7,21 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from urllib.parse import parse_qs, urlsplit
 
+import asyncpg  # type: ignore[import-untyped]  # it has no types of its own
 import pytest
+from sqlalchemy import insert, text
+from sqlalchemy.util import await_only
 
 from approval.core.call import Status
 from approval.errors import StoreUnavailable
 from approval.store import postgres_writer
 from approval.store.store import SqlStore
-from tests.factories import Clock
+from approval.store.tables import processes
+from approval.store.work import Work
+from tests.factories import NOW, Clock
 from tests.store.conftest import decide, entry, hold
 
 pytestmark = pytest.mark.postgres
@@ -137,3 +143,37 @@ async def test_a_commit_that_never_comes_through_is_given_up(
             await decide(cut, held)
     assert wire.met == postgres_writer.TRIES
     assert await store.get(held.id) == held
+
+
+# --- a connection lost before that ---
+
+PROCESS = insert(processes)
+MANY = 4
+"""So often a statement is run until the driver runs it: see `approval.store.prepared`."""
+
+
+def process_row(work: Work, name: str) -> None:
+    work.connection.execute(PROCESS, {"instance": name, "heartbeat_at": NOW})
+
+
+async def test_a_connection_that_is_lost_amid_kept_statements_is_replaced(
+    store: SqlStore, postgres_url: str
+) -> None:
+    runs: list[str] = []
+
+    async def end(pid: object) -> None:
+        admin = await asyncpg.connect(postgres_url)
+        await admin.execute("SELECT pg_terminate_backend($1, 5000)", pid)
+        await admin.close()
+
+    def unit(work: Work) -> None:
+        runs.append("run")
+        if len(runs) == 1:
+            await_only(end(work.connection.execute(text("SELECT pg_backend_pid()")).scalar()))
+        process_row(work, "mine")
+
+    for n in range(MANY):
+        await store._engine.write(partial(process_row, name=f"{n}"))
+    await store._engine.write(unit)
+    assert runs == ["run", "run"]
+    assert await store.living() == {"mine", *(f"{n}" for n in range(MANY))}

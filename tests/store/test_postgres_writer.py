@@ -298,9 +298,16 @@ def hold_one(existing: Call | None, holdings: Holdings, now: datetime) -> Change
 SECRET = "not-for-any-log"
 
 
+PROCESS = insert(processes)
+TOUCH = text("UPDATE process SET heartbeat_at = heartbeat_at WHERE instance = :n")
+NOWHERE = text("INSERT INTO nowhere VALUES (:it)")
+SEEN = 4
+"""So often a statement is run until the driver runs it: see `approval.store.prepared`."""
+
+
 def process_row(name: str) -> Callable[[Work], str]:
     def unit(work: Work) -> str:
-        work.connection.execute(insert(processes), {"instance": name, "heartbeat_at": NOW})
+        work.connection.execute(PROCESS, {"instance": name, "heartbeat_at": NOW})
         return name
 
     return unit
@@ -330,7 +337,7 @@ def unwritable(work: Work) -> None:
 
 
 def no_such_table(work: Work) -> None:
-    work.connection.execute(text("INSERT INTO nowhere VALUES (:it)"), {"it": SECRET})
+    work.connection.execute(NOWHERE, {"it": SECRET})
 
 
 @pytest.mark.parametrize(
@@ -350,9 +357,10 @@ async def test_what_a_unit_raises_leaves_nothing_and_quotes_nothing(
     kind: type[Exception],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    with pytest.raises(kind) as raised:
-        await store._engine.write(unit)
-    assert SECRET not in f"{raised.value} {caplog.text}"
+    for _ in range(SEEN):
+        with pytest.raises(kind) as raised:
+            await store._engine.write(unit)
+        assert SECRET not in f"{raised.value} {caplog.text}"
     assert await store.living() == frozenset()
     assert await store.trail() == ()
     assert await store._engine.write(process_row("a")) == "a"
@@ -420,15 +428,16 @@ async def test_of_two_in_a_deadlock_both_get_through(store: SqlStore) -> None:
         def unit(work: Work) -> None:
             runs[names] += 1
             for name in names:
-                touch = text("UPDATE process SET heartbeat_at = heartbeat_at WHERE instance = :n")
-                work.connection.execute(touch, {"n": name})
+                work.connection.execute(TOUCH, {"n": name})
                 if runs[names] == 1 and name == names[0]:
                     await_only(met.wait())
 
         return unit
 
-    await asyncio.gather(*(store._engine.write(crossing(names)) for names in runs))
-    assert sum(runs.values()) == 3
+    for _ in range(SEEN):
+        runs.update(ab=0, ba=0)
+        await asyncio.gather(*(store._engine.write(crossing(names)) for names in runs))
+        assert sum(runs.values()) == 3
 
 
 async def test_a_server_that_falls_silent_is_not_waited_for_for_ever(

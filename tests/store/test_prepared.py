@@ -30,7 +30,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DataError, IntegrityError
 
-from approval.store.prepared import PreparedConnection, Result
+from approval.store.prepared import PreparedConnection, Result, Statements
 from approval.store.tables import Instant
 
 THINGS = Table(
@@ -82,9 +82,7 @@ def prepared(connection: Connection) -> PreparedConnection:
 
 
 def prepared_of(connection: Connection) -> PreparedConnection:
-    driver = connection.connection.driver_connection
-    assert isinstance(driver, sqlite3.Connection)
-    return PreparedConnection(connection, driver)
+    return PreparedConnection(connection, Statements(connection.dialect))
 
 
 def shown(result: Result) -> list[tuple[object, ...]]:
@@ -172,11 +170,13 @@ def test_what_the_database_refuses_is_said_in_the_same_exceptions(
         with pytest.raises(IntegrityError, match=r"UNIQUE constraint failed: thing\.") as refused:
             prepared.execute(INSERT, ROW)
         assert "one" not in str(refused.value), "values must not end up in a log"
-    limit = prepared._driver.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 1000)
+    driver = prepared._driver
+    assert isinstance(driver, sqlite3.Connection)
+    limit = driver.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 1000)
     for number in range(3):
         with pytest.raises(DataError, match="too big"):
             prepared.execute(SAVE, {"b_id": 1, "key": "x" * (2000 + number)})
-    prepared._driver.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, limit)
+    driver.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, limit)
 
 
 def test_a_statement_for_the_occasion_is_neither_prepared_nor_kept(
@@ -185,8 +185,8 @@ def test_a_statement_for_the_occasion_is_neither_prepared_nor_kept(
     for number in range(50):
         prepared.execute(select(THINGS).where(THINGS.c.id == number))
     gc.collect()
-    assert set(prepared._seen.values()) <= {None}
-    assert len(prepared._seen) <= 1, "SQLAlchemy keeps the first of its form"
+    assert set(prepared._statements._seen.values()) <= {None}
+    assert len(prepared._statements._seen) <= 1, "SQLAlchemy keeps the first of its form"
     assert len(through_sqlalchemy) == 50
 
 

@@ -122,8 +122,9 @@ def describe(call: Call, budgets: tuple[Line, ...] = ()) -> None:
 
 
 def _state(call: Call) -> str:
+    typed = f" at {call.cost}" if call.asking and call.status is Status.APPROVED else ""
     by = f" by {call.ended_by}" if call.ended_by else ""
-    return f"{call.status}{by}{': ' + call.note if call.note else ''}"
+    return f"{call.status}{typed}{by}{': ' + call.note if call.note else ''}"
 
 
 def _vote(vote: Vote) -> str:

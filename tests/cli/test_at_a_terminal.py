@@ -109,7 +109,7 @@ def test_what_a_call_costs_is_asked_for(tmp_path: Path) -> None:
         terminal.type("12.34 USD")
         terminal.until("Approve this at 12.34 USD as ann?")
         terminal.type("y")
-        terminal.until("is approved by person:ann")
+        terminal.until("is approved at 12.34 USD by person:ann")
         assert terminal.process.wait(10) == 0
     assert str(at.call(call.id).cost) == "12.34 USD"
 

@@ -331,6 +331,7 @@ def test_an_approver_types_what_a_call_costs(tmp_path: Path) -> None:
     assert str(vote.amount) == "12.34 USD"
     told = at.run("show", call.id).out
     assert "$12.34" in told
+    assert "approved at 12.34 USD by person:ann" in told
     assert "typed 12.34 USD" in told
 
 

@@ -1,6 +1,7 @@
 """What a policy says a call costs and takes, and what becomes of it where two rules disagree."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -274,3 +275,11 @@ def test_of_two_policies_that_ask_the_lower_bound_stands() -> None:
         assert {draw.amount for draw in united.demand.draws} == {Money(20000, "USD")}
     known = judge(policy_of({"buy": {"spend": spend({"fixed": "500.00 USD"})}}, source="third"))
     assert codes(combine(wide, known)) == ["amount:two_prices"]
+
+
+def test_where_nobody_may_type_a_price_that_nobody_knows_is_denied() -> None:
+    policy = policy_of({"buy": {"spend": spend(ASK)}})
+    closed = replace(policy, charges=tuple(replace(each, asks=None) for each in policy.charges))
+    verdict = judge(closed)
+    assert (verdict.outcome, verdict.demand) == (Outcome.DENY, None)
+    assert codes(verdict) == ["amount:unknown"]

@@ -312,6 +312,7 @@ def test_an_approver_types_what_a_call_costs(tmp_path: Path) -> None:
     at.price('{ ask = true, up_to = "500.00 USD" }')
     call = at.hold()
     assert "up to $500.00" in at.run("pending").out
+    assert "at least $4500.00 after this" in at.run("show", call.id).out
     shown = at.run("show", call.id, "--json").document
     assert (shown["amount"], shown["up_to"]) == (None, {"amount": "500.00", "currency": "USD"})
 

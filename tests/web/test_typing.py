@@ -164,6 +164,7 @@ async def test_the_form_asks_for_an_amount_and_says_up_to_what(priced: Site) -> 
     async with priced.browser("ann") as ann:
         card = await ann.get(f"{path}/card")
         assert "Costs up to $500.00" in card.words
+        assert "$5000.00 of $5000.00 left today, at least $4500.00 after this" in card.words
         assert ("Review" in card.words, 'value="approve"' in card.text) == (True, False)
         page = await ann.get(path)
         assert "What it costs, in USD: at most $500.00" in page.words

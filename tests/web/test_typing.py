@@ -1,14 +1,17 @@
 """Amounts that people type: over the API, and in the console's forms."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from approval.core.audit import Entry, Tag
 from approval.core.call import Call, Choice, Status
+from approval.core.grants import Grant
 from approval.core.identity import Right
 from approval.core.money import Money
+from approval.core.policy import tool_pattern
 from approval.core.rulebook import Rulebook
 from tests.factories import ANN_TOKEN, BOB_TOKEN, CARL_TOKEN, Clock, make_directory, make_rulebook
 from tests.web.scripting import Reply, Script, script
@@ -153,6 +156,25 @@ async def test_a_reload_lowers_what_may_be_typed(priced: Site) -> None:
         assert (await approve(ann, fresh, amount="200.00 USD")).status == 200
     ran = await priced.run(typed)
     assert (ran.status, ran.note) == (Status.INVALIDATED, "price_changed")
+
+
+async def test_an_equal_call_joins_and_its_bound_is_held_once(priced: Site) -> None:
+    first, second = await priced.hold(), await priced.hold()
+    assert (first.id, second.status) == (second.id, Status.PENDING)
+    assert await held(priced) == (50000, 0)
+    async with script(priced, ANN_TOKEN) as ann:
+        assert (await approve(ann, first, amount="12.34 USD")).status == 200
+    third = await priced.hold()
+    assert (third.id, third.status, third.cost) == (first.id, Status.APPROVED, Money(1234, "USD"))
+    assert await held(priced) == (1234, 0)
+
+
+async def test_under_a_grant_for_everything_somebody_is_asked_all_the_same(tmp_path: Path) -> None:
+    wide = Grant(id="g", agent="ops-agent", tools=(tool_pattern("*", ""),))
+    rules = replace(typing(), grants=(wide,))
+    async with serve(tmp_path, rules=rules) as site:
+        call = await site.hold()
+        assert (call.status, call.grant) == (Status.PENDING, None)
 
 
 # --- the console ---

@@ -92,7 +92,10 @@ class Budgets:
             return ()
         usage = await self._store.usage(draws, without=call.id)
         return tuple(
-            Line(meter=draw.meter.name, words=meters.words(draw, usage[draw.meter_id]))
+            Line(
+                meter=draw.meter.name,
+                words=meters.words(draw, usage[draw.meter_id], at_most=call.cost is None),
+            )
             for draw in draws
         )
 

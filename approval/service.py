@@ -38,7 +38,7 @@ from approval.core.lifecycle import Change, Event
 from approval.core.refusals import Refusal
 from approval.core.rulebook import Rulebook
 from approval.core.steps import Ballot
-from approval.errors import Conflict, Forbidden, NotFound, Refused, StoreUnavailable
+from approval.errors import Conflict, Forbidden, NotFound, Refused, StoreUnavailable, Unreadable
 from approval.freezing import Freezing
 from approval.granting import Granting
 from approval.keyring import Keyring, Randomness
@@ -275,6 +275,7 @@ class Service:
             NotFound: If there is no such call, or none this person may see.
             Forbidden: If this person may not decide it.
             Conflict: If it is decided already, is another one than was shown, or has ended.
+            Unreadable: If the amount is not what may be typed for it.
         """
 
         def step(call: Call, now: datetime) -> Change:
@@ -284,7 +285,7 @@ class Service:
 
         try:
             change = await self._advance(call_id, step)
-        except (Conflict, Forbidden) as refusal:
+        except (Conflict, Forbidden, Unreadable) as refusal:
             await self._refused(call_id, ballot, str(refusal))
             raise
         if change.event in _STANDING or change.event is None:

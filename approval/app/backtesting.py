@@ -118,14 +118,14 @@ async def _replayed(service: Service, call: Call) -> tuple[Outcome, str, str]:
         return Outcome.DENY, refused.code, str(refused)
     except Unreadable as error:
         return Outcome.DENY, error.reason, str(error)
-    await _ended(service, submission, ENDINGS.get(call.status))
+    await _ended(service, submission, call)
     outcome = Outcome.GATE if submission.claimed_at is None else Outcome.ALLOW
     return outcome, reason.code, reason.text
 
 
-async def _ended(service: Service, submission: Submission, ends: Ending | None) -> None:
+async def _ended(service: Service, submission: Submission, recorded: Call) -> None:
     """Bring the replayed call to the end that the recorded one had."""
-    call = submission.call
+    call, ends = submission.call, ENDINGS.get(recorded.status)
     if submission.claimed_at is not None:
         service.carry_out(submission, ending(ends or Ending.FAILED))
         await service.changed(call)
@@ -134,7 +134,13 @@ async def _ended(service: Service, submission: Submission, ends: Ending | None) 
         await _withdrawn(service, call)
         return
     for person in sorted(identity.deciders(service.rules.directory, call)):
-        ballot = Ballot(person=person, choice=Choice.APPROVE, digest=call.digest, via="backtest")
+        ballot = Ballot(
+            person=person,
+            choice=Choice.APPROVE,
+            digest=call.digest,
+            via="backtest",
+            amount=_typed(call, recorded),
+        )
         try:
             call = await service.decide(call.id, ballot)
         except (Conflict, Forbidden):
@@ -143,6 +149,14 @@ async def _ended(service: Service, submission: Submission, ends: Ending | None) 
             await service.execute(call.id, ending(ends))
             return
     await _withdrawn(service, call)
+
+
+def _typed(call: Call, recorded: Call) -> str | None:
+    """Type what the call cost then, if that may be typed; else the most that may."""
+    if call.asking is None:
+        return None
+    cost = recorded.cost
+    return str(cost if cost is not None and call.asking.admits(cost) else call.asking.up_to)
 
 
 async def _withdrawn(service: Service, call: Call) -> None:

@@ -37,7 +37,7 @@ async def opened(config: Config) -> AsyncIterator[tuple[SqlStore, Service]]:
 
 
 def approvers(rules: Rulebook) -> tuple[str, ...]:
-    """Name everybody whom a rule asks to decide, and those who administer."""
+    """Name everybody whom a rule or a price asks to decide, and those who administer."""
     named: set[str] = set()
     for policy in (*rules.policies.values(), *rules.narrowing.values()):
         named |= _asked(policy, rules.directory)
@@ -45,7 +45,8 @@ def approvers(rules: Rulebook) -> tuple[str, ...]:
 
 
 def _asked(policy: Policy, directory: Directory) -> frozenset[str]:
-    demands = (r.if_true.requirement for r in policy.rules if isinstance(r, RequireApproval))
+    demands = [r.if_true.requirement for r in policy.rules if isinstance(r, RequireApproval)]
+    demands += [charge.asks for charge in policy.charges]
     return directory.members(
         name for demand in demands if demand for f in demand.factors for name in f.approvers
     )

@@ -229,10 +229,11 @@ class _Play:
         if self.last is None:
             return ["no call is held that could be decided"]
         person, call = step.by or "", await self.store.get(self.last.id)
-        ballot = Ballot(person=person, choice=choice, digest=call.digest, via="test")
+        typed = None if step.amount is None else str(step.amount)
+        ballot = Ballot(person=person, choice=choice, digest=call.digest, via="test", amount=typed)
         try:
             decided = await self.service.decide(call.id, ballot)
-        except (Conflict, Forbidden) as refusal:
+        except (Conflict, Forbidden, Unreadable) as refusal:
             return [f"{person} cannot {choice} it: {refusal}"]
         if decided.status is Status.APPROVED:
             await self.service.execute(decided.id, ending(step.ends))

@@ -17,11 +17,22 @@ from approval.catalogue.overlaps import (
     meets_everything,
     says_nothing,
 )
-from approval.core.call import Requirement
+from approval.core.call import Outcome, Reason, Requirement
 from approval.core.canonical import quoted
 from approval.core.conditions import Condition
 from approval.core.identity import Agent, Directory, attainable
-from approval.core.policy import DenyIf, Policy, Require, RequireApproval, Rule, unite
+from approval.core.paths import SPEND_AMOUNT
+from approval.core.policy import (
+    Charge,
+    DenyIf,
+    Finding,
+    Policy,
+    Require,
+    RequireApproval,
+    Rule,
+    unite,
+)
+from approval.core.price import Ask
 from approval.core.rulebook import Rulebook, subject_of
 from approval.core.subject import facts_of
 
@@ -161,6 +172,18 @@ def _false_for(scene: Scene, rule: Rule, agent: Agent) -> str:
     )
 
 
+def _unknown_price(scene: Scene) -> Iterator[Remark]:
+    """Find denials by a price that nobody knows before an approver has typed it."""
+    asked = [gate.tools for gate in map(_typed, scene.policy.charges) if gate is not None]
+    for rule in scene.policy.rules:
+        meets = any(includes(rule.tools, tools) for tools in asked)
+        by_price = [condition.path.text for condition in rule.conditions] == [SPEND_AMOUNT]
+        if meets and by_price and not isinstance(rule, RequireApproval):
+            what = f"denies every call: nobody knows {SPEND_AMOUNT} before an approver types it"
+            remedy = "bound it by up_to, or look at it in require_approval"
+            yield scene.remark(Severity.WARNING, "always_denies", rule.path, what, remedy)
+
+
 def _empty_words(scene: Scene) -> Iterator[Remark]:
     for rule in scene.policy.rules:
         for condition in filter(says_nothing, rule.conditions):
@@ -267,8 +290,21 @@ def _needs(directory: Directory, demand: Requirement, asker: Agent | None, perso
 
 
 def _gates(policy: Policy | None) -> list[RequireApproval]:
-    rules = policy.rules if policy is not None else ()
-    return [rule for rule in rules if isinstance(rule, RequireApproval)]
+    if policy is None:
+        return []
+    typed = [gate for gate in map(_typed, policy.charges) if gate is not None]
+    return [*(rule for rule in policy.rules if isinstance(rule, RequireApproval)), *typed]
+
+
+def _typed(charge: Charge) -> RequireApproval | None:
+    """Give the gate that a price amounts to which an approver types for every call."""
+    if not all(isinstance(source, Ask) for source in charge.spend.sources):
+        return None
+    reason = Reason(code=f"amount:{Ask.origin}", path=charge.path, text="")
+    asks = Finding(outcome=Outcome.GATE, reason=reason, requirement=charge.asks)
+    return RequireApproval(
+        tools=charge.tools, path=charge.path, conditions=(), if_true=asks, if_unknown=asks
+    )
 
 
 def _united(rules: Iterable[RequireApproval]) -> Requirement:
@@ -280,6 +316,7 @@ _CHECKS: tuple[Callable[[Scene], Iterator[Remark]], ...] = (
     _idle,
     _hidden,
     _contradictory,
+    _unknown_price,
     _empty_words,
     _patterns,
     _open_default,

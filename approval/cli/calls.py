@@ -122,13 +122,15 @@ def describe(call: Call, budgets: tuple[Line, ...] = ()) -> None:
 
 
 def _state(call: Call) -> str:
+    typed = f" at {call.cost}" if call.asking and call.status is Status.APPROVED else ""
     by = f" by {call.ended_by}" if call.ended_by else ""
-    return f"{call.status}{by}{': ' + call.note if call.note else ''}"
+    return f"{call.status}{typed}{by}{': ' + call.note if call.note else ''}"
 
 
 def _vote(vote: Vote) -> str:
     said = f": {vote.reason}" if vote.reason else ""
-    return f"{vote.choice} by {vote.person} at {stamp(vote.at)} via {vote.via}{said}"
+    typed = f", typed {vote.amount}" if vote.amount is not None else ""
+    return f"{vote.choice} by {vote.person} at {stamp(vote.at)} via {vote.via}{typed}{said}"
 
 
 def _arguments(call: Call) -> list[tuple[str, str]]:
@@ -153,14 +155,16 @@ async def _decide(config: Path, order: Order, proof: Proof, *, as_json: bool) ->
         if not as_json:
             describe(call, await lines(here, call))
         _check_digest(call, order)
+        amount = _typed(call, order)
         if order.ask:
-            _confirm(order, who)
+            _confirm(order, who, amount)
         ballot = Ballot(
             person=who.person,
             choice=order.choice,
             digest=call.digest,
             via=who.via,
             reason=order.reason,
+            amount=amount,
         )
         decided = await here.service.decide(call.id, ballot)
     _tell(decided, as_json=as_json)
@@ -171,9 +175,19 @@ def _check_digest(call: Call, order: Order) -> None:
         raise Declined(f"The call's digest is {call.digest}, another than was given. Look again.")
 
 
-def _confirm(order: Order, who: Decider) -> None:
+def _typed(call: Call, order: Order) -> str | None:
+    """Take what the call costs from the command line, or from the person who sits there."""
+    if call.asking is None or order.amount is not None or order.choice is Choice.REJECT:
+        return order.amount
+    if order.ask:
+        return str(typer.prompt(f"What does it cost, up to {call.asking.up_to}?", err=True))
+    raise Declined(f'Say what it costs, up to {call.asking.up_to}: --amount "12.34 USD".')
+
+
+def _confirm(order: Order, who: Decider, amount: str | None) -> None:
     verb = "Approve" if order.choice is Choice.APPROVE else "Reject"
-    if not typer.confirm(f"{verb} this as {who.person}?", err=True):
+    price = f" at {amount}" if amount is not None else ""
+    if not typer.confirm(f"{verb} this{price} as {who.person}?", err=True):
         raise Declined("Nothing was decided.")
 
 
@@ -266,7 +280,8 @@ def document(call: Call) -> dict[str, object]:
         "title": call.title,
         "arguments": orjson.loads(asked.arguments),
         "digest": call.digest,
-        "amount": dict(call.amount.plain()) if call.amount else None,
+        "amount": dict(call.cost.plain()) if call.cost else None,
+        "up_to": dict(call.asking.up_to.plain()) if call.asking else None,
         "created_at": stamp(call.created_at),
         "decide_before": stamp(call.decide_before),
         "run_before": stamp(call.run_before),
@@ -283,6 +298,7 @@ def document(call: Call) -> dict[str, object]:
                 "at": stamp(vote.at),
                 "via": vote.via,
                 "reason": vote.reason,
+                "amount": dict(vote.amount.plain()) if vote.amount else None,
             }
             for vote in call.votes
         ],

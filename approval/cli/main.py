@@ -232,6 +232,10 @@ def budgets(*, config: ConfigFile = DEFAULT, as_json: AsJson = False) -> None:
 def approve(  # noqa: PLR0913 - each is an option
     call: CallText,
     *,
+    amount: Annotated[
+        str | None,
+        typer.Option(metavar="MONEY", help='What it costs, "12.34 USD", where you are asked.'),
+    ] = None,
     reason: Annotated[str, typer.Option(help="A word for the agent and the trail.")] = "",
     digest: Digest = None,
     yes: Yes = False,
@@ -250,6 +254,7 @@ def approve(  # noqa: PLR0913 - each is an option
             reason=reason,
             digest=digest,
             ask=not yes and is_person(),
+            amount=amount,
         )
         proof = Proof(claimed=claimed, token_file=token_file)
         calls.decide(config, order, proof, as_json=as_json)

@@ -17,13 +17,17 @@ class Proof:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """A decision as the command line gave it. `ask`: have the person confirm what is shown."""
+    """A decision as the command line gave it. `ask`: have the person confirm what is shown.
+
+    `amount` is what the person types that the call costs, where they are asked.
+    """
 
     call: str
     choice: Choice
     reason: str = ""
     digest: str | None = None
     ask: bool = False
+    amount: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

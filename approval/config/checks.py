@@ -59,11 +59,19 @@ def check_deciders(problems: Problems, rules: Rulebook) -> None:
 
 
 def _closed_gates(policy: Policy, asker: Agent | None, directory: Directory) -> Iterator[str]:
-    for rule in policy.rules:
-        demand = rule.if_true.requirement if isinstance(rule, RequireApproval) else None
+    for path, demand in _gates(policy):
         lacking = demand and _lacking(demand, asker, directory)
         if lacking:
-            yield f"{policy.source}: {rule.path}: {lacking}"
+            yield f"{policy.source}: {path}: {lacking}"
+
+
+def _gates(policy: Policy) -> Iterator[tuple[str, Requirement | None]]:
+    """Give what holds calls for people, and where: rules, and prices that an approver types."""
+    for rule in policy.rules:
+        if isinstance(rule, RequireApproval):
+            yield rule.path, rule.if_true.requirement
+    for charge in policy.charges:
+        yield charge.path, charge.asks
 
 
 def _lacking(demand: Requirement, asker: Agent | None, directory: Directory) -> str | None:

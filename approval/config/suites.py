@@ -57,6 +57,7 @@ class Step(BaseModel):
 
     decide: Choice | None = None
     by: str | None = None
+    amount: Amount | None = None
 
     advance: Span | None = None
 
@@ -73,6 +74,8 @@ class Step(BaseModel):
             raise ValueError('says not what is expected; write expect = "allow", "gate" or "deny"')
         if self.decide is not None and self.by is None:
             raise ValueError('says not who decides; write by = "ann"')
+        if self.amount is not None and self.decide is not Choice.APPROVE:
+            raise ValueError("types an amount; whoever approves does that, so write it there")
         if self.meter is not None and self.held is None and self.posted is None:
             raise ValueError("says not what is in the meter; write held or posted")
         return self

@@ -48,9 +48,11 @@ Denial = Callable[[Refusal], Entry]
 def admit(verdict: Verdict, holdings: Holdings, now: datetime) -> Admitted | Refusal:
     """Fit a call in, or say why it does not fit.
 
-    A gate is passed under the first grant that has room, and is held where none has.
+    A gate is passed under the first grant that has room, and is held where none has. Where an
+    approver types what the call costs none stands in: nobody would type it.
     """
-    for offer in holdings.offers if verdict.outcome is Outcome.GATE else ():
+    asks = verdict.demand is not None and verdict.demand.asks
+    for offer in holdings.offers if verdict.outcome is Outcome.GATE and not asks else ():
         admitted = _under(offer, verdict, holdings, now) if offer.is_in_force(now) else None
         if admitted is not None:
             return admitted

@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from approval.core.call import Requirement
 from approval.core.canonical import quoted
 from approval.core.document import Place
 from approval.core.limits import read_limits, read_meters, read_rate
@@ -11,6 +12,7 @@ from approval.core.meters import Meter
 from approval.core.policy import Charge, Limit, Mention, ToolPattern
 from approval.core.price import Ask, OnError, OnUnknown, Spend
 from approval.core.spending import PriceTable, read_spend, read_tables
+from approval.core.terms import RequirementDefaults
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,8 +23,13 @@ class Budget:
     meters: Mapping[str, Meter]
     tables: Mapping[str, PriceTable]
 
-    def charges(self, tool: ToolPattern, place: Place) -> Iterator[Charge]:
-        """Read a tool's `spend`, and `on_error` beside it."""
+    def charges(
+        self, tool: ToolPattern, place: Place, terms: RequirementDefaults
+    ) -> Iterator[Charge]:
+        """Read a tool's `spend`, and `on_error` beside it.
+
+        `terms` are those of a gate that says nothing of its own: who types what nobody else knows.
+        """
         if place.has("on_error") and not place.has("spend"):
             place.at("on_error").complain("without spend there is no money to keep; remove it")
         if not place.has("spend"):
@@ -32,10 +39,10 @@ class Budget:
         spend = read_spend(at, tables=self.tables, on_error=on_error or OnError.KEEP)
         if spend is None:
             return
-        _refuse_typed(at, spend)
+        asks = _typists(at, spend, terms)
         meters = tuple(self._named(name, at.at("meters")) for name in spend.meters)
         known = tuple(meter for meter in meters if meter is not None)
-        yield Charge(tools=tool, path=at.pointer, spend=spend, meters=known)
+        yield Charge(tools=tool, path=at.pointer, spend=spend, meters=known, asks=asks)
 
     def limits(self, tool: ToolPattern, place: Place, *, ours: bool) -> Iterator[Limit]:
         """Read a tool's `rate_limit` and PolicyLayer's `limits`."""
@@ -56,13 +63,18 @@ class Budget:
         return meter
 
 
-def _refuse_typed(place: Place, spend: Spend) -> None:
-    """Refuse prices that an approver has yet to type: they would run at their upper bound."""
-    built = 'is not built yet; give a price, a table, an argument or at_most, and on_unknown "deny"'
-    if any(isinstance(source, Ask) for source in spend.sources):
-        place.at("amount").complain(f"an amount that an approver types {built}")
-    if spend.on_unknown is OnUnknown.GATE:
-        place.at("on_unknown").complain(f"asking an approver for an unknown amount {built}")
+def _typists(place: Place, spend: Spend, terms: RequirementDefaults) -> Requirement | None:
+    """Say what is required of calls whose amount is typed; None where no such call can be."""
+    asks = any(isinstance(source, Ask) for source in spend.sources)
+    if not asks and spend.on_unknown is OnUnknown.DENY:
+        return None
+    required = terms.requirement()
+    if required is None:
+        place.at("amount" if asks else "on_unknown").complain(
+            "an approver types this amount, and nobody is named who could approve; write approvers"
+            " in the policy's defaults.require_approval, or in [approvals] of the configuration"
+        )
+    return required
 
 
 def read_budget(

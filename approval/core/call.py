@@ -17,7 +17,7 @@ from approval.core.demand import Demand, Terms
 from approval.core.ledger import Reservation
 from approval.core.meters import shown
 from approval.core.money import Money
-from approval.core.price import Per
+from approval.core.price import Asking, Per
 
 CallId = NewType("CallId", str)
 """`apr_` and the base32 of a UUIDv7: sorts by time, and is what agents and people are shown."""
@@ -166,6 +166,8 @@ class Vote:
     at: datetime
     via: str
     reason: str = ""
+    amount: Money | None = None
+    """What this person typed that the call costs, where they were asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,7 +220,8 @@ class Call:
     votes: tuple[Vote, ...] = ()
     attempt: Attempt | None = None
     amount: Money | None = None
-    """What it costs, as far as is known before it ran; None for a call that spends nothing."""
+    """What is set aside for it: what it costs, as far as is known before it ran, or the most that
+    an approver may type until one did. None for a call that spends nothing."""
     per: Per | None = None
     terms: Terms = field(default_factory=Terms)
     reservations: tuple[Reservation, ...] = ()
@@ -240,16 +243,37 @@ class Call:
             "tool": self.asked.tool,
             "upstream": self.asked.upstream,
         }
-        if self.amount is not None:
+        if self.asking is not None:
+            # What is typed is the person's own word, in their vote; what they were shown is this.
+            bound = self.asking.up_to
+            envelope["up_to"] = {"currency": bound.currency, "minor": bound.minor}
+        elif self.amount is not None:
             envelope["amount"] = {"currency": self.amount.currency, "minor": self.amount.minor}
         return envelope_digest(envelope)
+
+    @property
+    def asking(self) -> Asking | None:
+        """That whoever approves it types what it costs, and up to what."""
+        return self.terms.asking
+
+    @property
+    def typed(self) -> Money | None:
+        """What approvers have typed that it costs: all of them the same."""
+        return next((vote.amount for vote in self.votes if vote.amount is not None), None)
+
+    @property
+    def cost(self) -> Money | None:
+        """What it costs; None where it spends nothing, or nobody who could has said it yet."""
+        is_open = self.asking is not None and self.amount != self.typed
+        return None if is_open else self.amount
 
     @property
     def price(self) -> str | None:
         """What it costs, as people write it on cards: `$1.15/month`."""
         if self.amount is None:
             return None
-        return f"{shown(self.amount)}/{self.per}" if self.per else shown(self.amount)
+        told = shown(self.amount) if self.cost is not None else f"up to {shown(self.amount)}"
+        return f"{told}/{self.per}" if self.per else told
 
     @property
     def approvals(self) -> tuple[Vote, ...]:

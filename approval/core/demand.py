@@ -9,10 +9,11 @@ name two different ones do not unite, and it is denied.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import reduce
 
 from approval.core.meters import Draw, Usage
 from approval.core.money import Money
-from approval.core.price import Actual, OnError, OnOverrun, Per, Spend, actual
+from approval.core.price import Actual, Asking, OnError, OnOverrun, Per, Quote, Spend, actual
 from approval.core.rates import Rate, RateKey
 
 
@@ -23,12 +24,25 @@ class Terms:
     on_error: OnError = OnError.KEEP
     on_overrun: OnOverrun = OnOverrun.FREEZE
     actual: Actual | None = None
+    asking: Asking | None = None
+    """That an approver types what it costs; None where that is known."""
 
     def took(self, result: object, currency: str) -> Money | None:
         """Read what the upstream says a call took; None where it says nothing that counts."""
         spend = Spend(sources=(), actual=self.actual)
         found = actual(spend, result, currency=currency)
         return found if isinstance(found, Money) else None
+
+
+def terms_of(spend: Spend, quote: Quote) -> Terms:
+    """Say how the money of a call is settled that a policy quotes this price."""
+    up_to = quote.reserve if quote.must_type else None
+    return Terms(
+        on_error=spend.on_error,
+        on_overrun=spend.on_overrun,
+        actual=spend.actual,
+        asking=None if up_to is None else Asking(up_to=up_to, allow_zero=spend.allow_zero),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +67,19 @@ class Demand:
     def spends(self) -> bool:
         """Say whether money moves; what is merely counted needs no record of its own."""
         return self.amount is not None
+
+    @property
+    def asks(self) -> bool:
+        """Say whether an approver types what it costs; `amount` is then the most they may type."""
+        return self.terms.asking is not None
+
+    def at(self, amount: Money) -> "Demand":
+        """Give what the same call takes at another price in the same currency."""
+        draws = tuple(
+            replace(draw, amount=amount) if draw.amount.currency == amount.currency else draw
+            for draw in self.draws
+        )
+        return replace(self, amount=amount, draws=draws)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,14 +139,17 @@ class Holdings:
 
 
 def unite(demands: Iterable[Demand]) -> Demand | None:
-    """Join demands into one that takes all they take; None when their prices differ."""
-    found = tuple(demands)
-    prices = {demand.amount for demand in found if demand.amount is not None}
+    """Join demands into one that takes all they take; None when their prices differ.
+
+    A price that is to be typed differs from one that is known, even where the bound equals it.
+    """
+    found = _at_one_bound(tuple(demands))
+    prices = {(demand.amount, demand.asks) for demand in found if demand.amount is not None}
     if len(prices) > 1:
         return None
     terms = [demand.terms for demand in found if demand.spends]
     return Demand(
-        amount=next(iter(prices), None),
+        amount=next((amount for amount, _ in prices), None),
         per=next((demand.per for demand in found if demand.per is not None), None),
         terms=_strictest(terms) if terms else Terms(),
         draws=_each_once(found),
@@ -135,13 +165,24 @@ def under(demand: Demand | None, offers: Iterable[Offer]) -> Demand | None:
     return replace(demand or Demand(), draws=_each_once((demand or Demand(), *drawn)))
 
 
+def _at_one_bound(found: tuple[Demand, ...]) -> tuple[Demand, ...]:
+    """Lower what several rules let an approver type to the least of it, in one currency."""
+    asking = [each.terms.asking for each in found if each.terms.asking is not None]
+    if len({each.up_to.currency for each in asking}) != 1:
+        return found
+    least = min(each.up_to for each in asking)
+    return tuple(each.at(least) if each.asks else each for each in found)
+
+
 def _strictest(terms: list[Terms]) -> Terms:
     order = (OnError.KEEP, OnError.POST, OnError.VOID)
     frozen = any(each.on_overrun is OnOverrun.FREEZE for each in terms)
+    asking = [each.asking for each in terms if each.asking is not None]
     return Terms(
         on_error=min((each.on_error for each in terms), key=order.index),
         on_overrun=OnOverrun.FREEZE if frozen else OnOverrun.ALERT,
         actual=next((each.actual for each in terms if each.actual is not None), None),
+        asking=reduce(Asking.and_also, asking) if asking else None,
     )
 
 

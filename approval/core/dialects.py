@@ -157,7 +157,7 @@ def _policy(root: Place, digest: str, configured: RequirementDefaults, shared: S
         listed=tuple(tool for tool, _ in tools if tool.text != "*"),
         titles=tuple((tool, at.at("title").text()) for tool, at in tools if at.has("title")),
         rules=tuple(rule for tool, at in entries for rule in _rules(tool, at, reading)),
-        charges=tuple(charge for tool, at in entries for charge in budget.charges(tool, at)),
+        charges=tuple(charge for tool, at in entries for charge in budget.charges(tool, at, terms)),
         limits=tuple(
             limit
             for tool, at in entries

@@ -131,9 +131,12 @@ def grant_draws(grant: Grant, subject: Subject, amount: Money | None) -> tuple[D
 def offers(grants: Iterable[Grant], subject: Subject, demand: Demand | None) -> tuple[Offer, ...]:
     """Name the grants that cover this call whenever they are in force: what ends first goes first.
 
-    A call that nobody knows the price of never gets here: it is denied. Whether a grant is in force
-    is asked once its meters are locked, for that may take a while.
+    A call that nobody knows the price of never gets here: it is denied. None covers one whose price
+    an approver types, for nobody types where a grant stands in. Whether a grant is in force is
+    asked once its meters are locked, for that may take a while.
     """
+    if demand is not None and demand.asks:
+        return ()
     amount = None if demand is None else demand.amount
     return tuple(
         Offer(

@@ -56,7 +56,8 @@ def begin(
     begins: it has nobody to wait for, and money is spent at most once however it was allowed.
 
     Raises:
-        ValueError: If the verdict is a denial, a gate that requires nothing, or plain permission.
+        ValueError: If the verdict is a denial, a gate that requires nothing, or plain permission,
+            or if nobody would be asked to type an amount that nobody else knows.
     """
     gated = verdict.outcome is Outcome.GATE
     if gated is not (verdict.requirement is not None):
@@ -68,6 +69,8 @@ def begin(
         return _refused(asked, verdict, admitted, call_id, now)
     verdict, grant = admitted.verdict, admitted.grant
     event = Event.ALLOW if verdict.outcome is Outcome.ALLOW else Event.HOLD
+    if event is Event.ALLOW and verdict.demand is not None and verdict.demand.asks:
+        raise ValueError("a call whose amount an approver types is held for one")
     call = _new(asked, verdict, call_id, event, now)
     attempt = Attempt(number=1, owner=lease.owner, claimed_at=now, lease_until=now + lease.span)
     call = replace(
@@ -134,7 +137,7 @@ def _begun(call: Call) -> dict[str, object]:
         "upstream": asked.upstream,
     }
     if call.amount is not None:
-        facts["amount"] = str(call.amount)
+        facts["amount" if call.asking is None else "up_to"] = str(call.amount)
     if call.grant is not None:
         facts["grant"] = call.grant
     if call.attempt is not None:

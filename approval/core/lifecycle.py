@@ -56,13 +56,15 @@ class Funds(enum.StrEnum):
     """What becomes of the money a call has reserved.
 
     It is given back on proof alone: an answer that is an error may have spent it, and a doubt keeps
-    it. `BY_RULE` is the tool's `on_error`; *keep* there books all that was reserved, for an ended
-    call holds nothing, and a person may correct what is booked.
+    it. `LOWER` keeps what an approver typed, or may still type, and gives back the rest; where the
+    price is known all is kept. `BY_RULE` is the tool's `on_error`; *keep* there books all that was
+    reserved, for an ended call holds nothing, and a person may correct what is booked.
     """
 
     NONE = "none"
     RESERVE = "reserve"
     KEEP = "keep"
+    LOWER = "lower"
     POST = "post"
     VOID = "void"
     BY_RULE = "by rule"
@@ -80,9 +82,9 @@ TRANSITIONS: Final[Mapping[tuple[Status | None, Event], Transition]] = {
     (None, Event.ALLOW): Transition(Status.EXECUTING, Funds.RESERVE),
     (None, Event.DENY): Transition(Status.DENIED, Funds.NONE),
     (Status.PENDING, Event.JOIN): Transition(Status.PENDING, Funds.KEEP),
-    (Status.PENDING, Event.TIGHTEN): Transition(Status.PENDING, Funds.KEEP),
+    (Status.PENDING, Event.TIGHTEN): Transition(Status.PENDING, Funds.LOWER),
     (Status.PENDING, Event.ENDORSE): Transition(Status.PENDING, Funds.KEEP),
-    (Status.PENDING, Event.APPROVE): Transition(Status.APPROVED, Funds.KEEP),
+    (Status.PENDING, Event.APPROVE): Transition(Status.APPROVED, Funds.LOWER),
     (Status.PENDING, Event.REJECT): Transition(Status.REJECTED, Funds.VOID),
     (Status.PENDING, Event.EXPIRE): Transition(Status.EXPIRED, Funds.VOID),
     (Status.PENDING, Event.CANCEL): Transition(Status.CANCELLED, Funds.VOID),
@@ -222,6 +224,8 @@ def _booked(call: Call, funds: Funds, actual: Money | None) -> list[Booking]:
     match _by_rule(funds, call):
         case Funds.VOID:
             return [ledger.void(each) for each in held]
+        case Funds.LOWER if actual is not None:
+            return [ledger.lower(each, _cost(each, actual, kept=False)) for each in held]
         case Funds.POST:
             kept = funds is Funds.BY_RULE and call.terms.on_error is OnError.KEEP
             return [ledger.post(each, _cost(each, actual, kept=kept)) for each in held]

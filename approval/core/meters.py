@@ -205,15 +205,19 @@ def alerts(before: int, after: int, limit: Money) -> tuple[int, ...]:
 # --- words ---
 
 
-def words(draw: Draw, usage: Usage) -> str:
-    """Word for the card what is left before this call and after it: `usage` leaves it out."""
+def words(draw: Draw, usage: Usage, *, at_most: bool = False) -> str:
+    """Word for the card what is left before this call and after it: `usage` leaves it out.
+
+    With `at_most` the call may still come to less.
+    """
     meter, left = draw.meter, room(draw, usage)
     told = f"{shown(left)} of {shown(meter.limit)} left {current(meter.window)}"
     if draw.amount.currency != left.currency:
         return f"{told}; this is in another currency, {draw.amount}"
     if left < draw.amount:
         return f"{told}, {shown(draw.amount - left)} too little for this"
-    return f"{told}, {shown(left - draw.amount)} after this"
+    least = "at least " if at_most else ""
+    return f"{told}, {least}{shown(left - draw.amount)} after this"
 
 
 def refusal(

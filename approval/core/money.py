@@ -118,6 +118,30 @@ def read_money(text: str, currencies: Currencies = ISO) -> Money | None:
         return None
 
 
+# --- what people type ---
+
+
+def read_typed(text: str) -> Money:
+    """Read an amount that a person typed, `"12.34 USD"`: nothing is rounded, and nothing guessed.
+
+    Raises:
+        Unreadable: With one reason each, as `amount` has them for text; for a `currency` that is
+            unknown or missing; and for `decimals` that are too few or too many to say which sum is
+            meant (`12.5 USD`, `1.150 USD`).
+    """
+    digits, _, code = text.partition(" ")
+    exponent = ISO.exponent(code)
+    if exponent is None:
+        raise Unreadable("currency", f'"{quoted(text, 40)}" names no currency; {REMEDY}')
+    try:
+        typed = amount(digits, unit=Unit.MAJOR, currency=code, text=True, allow_zero=True)
+    except Unreadable as error:
+        raise Unreadable(error.reason, f'"{quoted(text, 40)}": {error}') from None
+    if len(digits.partition(".")[2]) not in {0, exponent}:
+        raise Unreadable("decimals", f'"{quoted(text, 40)}" could be two sums; {REMEDY}')
+    return typed
+
+
 # --- what agents send ---
 
 

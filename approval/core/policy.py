@@ -23,10 +23,10 @@ from approval.core.call import (
     Verdict,
 )
 from approval.core.conditions import Condition, compile_glob, holds
-from approval.core.demand import Count, Demand, Terms
+from approval.core.demand import Count, Demand, terms_of
 from approval.core.demand import unite as unite_demands
 from approval.core.meters import Meter, all_draws
-from approval.core.price import Quote, Spend
+from approval.core.price import Origin, Quote, Spend
 from approval.core.rates import Rate, rate_keys
 from approval.core.subject import Subject, facts_of
 
@@ -139,21 +139,33 @@ Rule: TypeAlias = DenyIf | Require | RequireApproval
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Charge:
-    """What calls of these tools cost, and the meters they draw on."""
+    """What calls of these tools cost, and the meters they draw on.
+
+    `asks` is what is required of a call whose amount an approver types; None where none may.
+    """
 
     tools: ToolPattern
     path: str
     spend: Spend
     meters: tuple[Meter, ...] = ()
+    asks: Requirement | None = None
 
     def covers(self, tool: str) -> bool:
         return self.tools.matches(tool)
 
     def judge(self, quote: Quote) -> Finding | None:
-        """Deny what nobody knows the price of: an unknown amount is never zero."""
-        if quote.reserve is not None:
-            return None
+        """Deny what nobody knows the price of, or hold it for those who may type that.
+
+        An unknown amount is never zero.
+        """
         why = quote.why
+        if quote.must_type and self.asks is not None:
+            code, told = (why.reason, f"{why.text} ") if why else (Origin.ASK, "")
+            text = f"{told}Whoever approves this call types what it costs, up to {quote.reserve}."
+            reason = Reason(code=f"amount:{code}", path=self.path, text=text)
+            return Finding(outcome=Outcome.GATE, reason=reason, requirement=self.asks)
+        if quote.amount is not None:
+            return None
         code, text = (why.reason, why.text) if why else ("unknown", "Nobody knows the price.")
         told = f"{text} What a call costs must be known before it runs, so it is denied."
         return _denial(f"amount:{code}", self.path, told)
@@ -163,11 +175,10 @@ class Charge:
         amount = quote.reserve
         if amount is None:
             return Demand()
-        spend = self.spend
         return Demand(
             amount=amount,
             per=quote.per,
-            terms=Terms(on_error=spend.on_error, on_overrun=spend.on_overrun, actual=spend.actual),
+            terms=terms_of(self.spend, quote),
             draws=all_draws(self.meters, subject, amount),
         )
 

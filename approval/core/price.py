@@ -100,6 +100,44 @@ class Quote:
         return None if self.must_type else self.reserve
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asking:
+    """That whoever approves a call types what it costs, at most `up_to`."""
+
+    up_to: Money
+    allow_zero: bool = False
+
+    def check(self, typed: Money) -> None:
+        """Hold what was typed against the bound.
+
+        Raises:
+            Unreadable: With one reason each for another `currency`, for more than the bound
+                (`above_bound`), and for `zero` where the policy does not allow it.
+        """
+        if typed.currency != self.up_to.currency:
+            told = f"the amount must be in {self.up_to.currency}, and {typed} is not"
+            raise Unreadable("currency", told)
+        if typed > self.up_to:
+            told = f"{typed} is above {self.up_to}, the most that may be typed for this call"
+            raise Unreadable("above_bound", told)
+        if typed.minor == 0 and not self.allow_zero:
+            raise Unreadable("zero", "the amount is zero, which the policy does not allow")
+
+    def admits(self, typed: Money) -> bool:
+        """Say whether this may be typed."""
+        try:
+            self.check(typed)
+        except Unreadable:
+            return False
+        return True
+
+    def and_also(self, other: "Asking") -> "Asking":
+        """Join what two policies let an approver type, in one currency: the lower bound."""
+        return Asking(
+            up_to=min(self.up_to, other.up_to), allow_zero=self.allow_zero and other.allow_zero
+        )
+
+
 # --- how amounts are written ---
 
 
@@ -261,7 +299,7 @@ class Sum:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
-    """The approver types it; until then the most they may type is reserved."""
+    """The approver types it (`Asking`); until then the most they may type is reserved."""
 
     origin: ClassVar[Origin] = Origin.ASK
     up_to: Money
@@ -322,24 +360,6 @@ class Spend:
         if unstated and self.on_unknown is OnUnknown.GATE and self.per_call is not None:
             return replace(quote, reserve=self.per_call, must_type=True)
         return quote
-
-    def typed(self, quote: Quote, typed: Money) -> Quote:
-        """Put in the amount that an approver typed.
-
-        Raises:
-            Unreadable: If none was asked for, or it is `zero`, of another `currency`, or
-                `above_bound`: more than what is reserved.
-        """
-        if not quote.must_type or quote.reserve is None:
-            raise Unreadable("not_asked", "the amount of this call is known; nobody may type one")
-        if typed.currency != quote.reserve.currency:
-            raise Unreadable("currency", f"the amount must be in {quote.reserve.currency}")
-        if typed > quote.reserve:
-            most = quote.reserve.text(self.currencies)
-            raise Unreadable("above_bound", f"{typed.text(self.currencies)} is above {most}")
-        if typed.minor == 0 and not self.allow_zero:
-            raise Unreadable("zero", "the amount is zero, which the policy does not allow")
-        return replace(quote, reserve=typed, must_type=False, why=None)
 
     def _first_match(self, arguments: object) -> Quote:
         quote = Quote(why=Unknown(reason="absent", text="The policy names no price."))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from approval.core import admission, canonical, identity
+from approval.core import admission, asking, canonical, identity
 from approval.core.call import (
     Answer,
     Attempt,
@@ -22,7 +22,7 @@ from approval.core.call import (
     Verdict,
     Vote,
 )
-from approval.core.demand import Demand, Holdings
+from approval.core.demand import Holdings
 from approval.core.identity import Directory
 from approval.core.intake import Lease, attempt_facts
 from approval.core.lifecycle import TRANSITIONS, Change, Event, booked, correctable, move
@@ -40,13 +40,17 @@ SETTLE_PAUSE: Final = timedelta(seconds=60)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ballot:
-    """A decision as it arrived. `digest` is what the person saw; a rejection may leave it out."""
+    """A decision as it arrived. `digest` is what the person saw; a rejection may leave it out.
+
+    `amount` is what they typed that the call costs, as they wrote it; None if they typed nothing.
+    """
 
     person: str
     choice: Choice
     digest: str | None
     via: str
     reason: str = ""
+    amount: str | None = None
 
 
 # --- people ---
@@ -62,7 +66,9 @@ def decide(
 
     Raises:
         Forbidden: If this person may not decide this call.
-        Conflict: If the call is no longer open to this decision, or the card was another one.
+        Conflict: If the call is no longer open to this decision, or the card was another one, or
+            somebody else has typed another amount.
+        Unreadable: If the amount is not what this person may type, or is missing, or not asked for.
     """
     if ballot.person not in identity.deciders(directory, call):
         raise Forbidden(f"{ballot.person} is not among those who may decide this call")
@@ -87,7 +93,10 @@ def _repeats(call: Call, ballot: Ballot) -> bool:
     if ballot.choice is Choice.REJECT:
         stands = call.status is Status.REJECTED
     return stands and any(
-        vote.person == ballot.person and vote.choice is ballot.choice for vote in call.votes
+        vote.person == ballot.person
+        and vote.choice is ballot.choice
+        and asking.says(vote, ballot.amount)
+        for vote in call.votes
     )
 
 
@@ -98,6 +107,8 @@ _UNDONE: Final = frozenset(
 
 
 def _rejected(call: Call, ballot: Ballot, event: Event, now: datetime) -> Change:
+    if ballot.amount is not None:
+        raise Unreadable("not_asked", "a rejection takes no amount; leave it out")
     vote = _vote(call, ballot, now)
     ended = replace(
         call,
@@ -120,7 +131,10 @@ def _approve(
     if now > call.created_at + requirement.timeout:
         # The policy in force gives less time than the one the call was held under.
         return _expired(call, now)
-    vote = _vote(call, ballot, now)
+    if not asking.stands(call, verdict.demand):
+        return invalidate(call, "price_changed", now=now)
+    typed = asking.typed(call, ballot.amount, verdict.demand)
+    vote = replace(_vote(call, ballot, now), amount=typed)
     voted = replace(call, votes=(*call.votes, vote))
     actor = f"person:{ballot.person}"
     if not identity.satisfied(directory, voted, requirement, voted.approvals):
@@ -131,8 +145,9 @@ def _approve(
         run_before=now + requirement.run_within,
         ended_by=actor,
         note=ballot.reason,
+        amount=call.amount if typed is None else typed,
     )
-    return move(approved, Event.APPROVE, actor, facts=_vote_facts(vote))
+    return move(approved, Event.APPROVE, actor, facts=_vote_facts(vote), actual=typed)
 
 
 def _vote(call: Call, ballot: Ballot, now: datetime) -> Vote:
@@ -147,7 +162,13 @@ def _vote(call: Call, ballot: Ballot, now: datetime) -> Vote:
 
 
 def _vote_facts(vote: Vote) -> dict[str, object]:
-    return {"digest": vote.digest, "person": vote.person, "reason": vote.reason, "via": vote.via}
+    facts: dict[str, object] = {
+        "digest": vote.digest,
+        "person": vote.person,
+        "reason": vote.reason,
+        "via": vote.via,
+    }
+    return facts if vote.amount is None else facts | {"amount": str(vote.amount)}
 
 
 def settle(
@@ -247,16 +268,24 @@ def review(call: Call, verdict: Verdict, *, now: datetime) -> Change:
     requirement = tighten(call.requirement, verdict)
     if requirement is None:
         return invalidate(call, "policy_denies", now=now)
-    if call.status is Status.APPROVED or requirement == call.requirement:
+    if call.status is Status.APPROVED:
+        return Change(call=call)
+    if not asking.stands(call, verdict.demand):
+        return invalidate(call, "price_changed", now=now)
+    bounded = asking.bounded(call, verdict.demand)
+    if requirement == call.requirement and bounded == call:
         return Change(call=call)
     tightened = replace(
-        call,
+        bounded,
         requirement=requirement,
         policy_digest=verdict.policy_digest,
         decide_before=min(call.decide_before, call.created_at + requirement.timeout),
     )
     facts = {"digest": tightened.digest, "policy": verdict.policy_digest}
-    return move(tightened, Event.TIGHTEN, "policy", facts=facts)
+    up_to = bounded.asking.up_to if bounded.asking is not None else None
+    if up_to is not None and up_to != call.amount:
+        facts["up_to"] = str(up_to)
+    return move(tightened, Event.TIGHTEN, "policy", facts=facts, actual=up_to)
 
 
 def invalidate(call: Call, why: str, *, now: datetime) -> Change:
@@ -310,7 +339,7 @@ def claim(
     if why:
         return invalidate(call, why, now=now)
     held = {each.meter_id: each for each in call.reservations}
-    moved = admission.rehome(verdict.demand or Demand(), held, holdings, now)
+    moved = admission.rehome(asking.demanded(call, verdict.demand), held, holdings, now)
     if isinstance(moved, Refusal):
         return invalidate(call, "budget", now=now)
     attempt = Attempt(number=1, owner=lease.owner, claimed_at=now, lease_until=now + lease.span)
@@ -325,7 +354,7 @@ def _no_longer_approved(call: Call, directory: Directory, verdict: Verdict) -> s
     requirement = tighten(call.requirement, verdict)
     if requirement is None:
         return "policy_denies"
-    if verdict.demand is not None and verdict.demand.amount != call.amount:
+    if not asking.price_stands(call, verdict.demand):
         return "price_changed"
     if not identity.satisfied(directory, call, requirement, call.approvals):
         return "approval_no_longer_enough"

@@ -135,6 +135,8 @@ def vote_row(call_id: CallId, vote: Vote) -> dict[str, Any]:
         "at": vote.at,
         "via": vote.via,
         "reason": vote.reason,
+        "amount": vote.amount.minor if vote.amount is not None else None,
+        "currency": vote.amount.currency if vote.amount is not None else None,
     }
 
 
@@ -146,6 +148,7 @@ def to_vote(row: Columns) -> Vote:
         at=row["at"],
         via=row["via"],
         reason=row["reason"],
+        amount=Money(row["amount"], row["currency"]) if row["currency"] else None,
     )
 
 

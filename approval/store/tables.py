@@ -145,6 +145,8 @@ votes = Table(
     Column("at", Instant, nullable=False),
     Column("via", Text, nullable=False),
     Column("reason", Text, nullable=False),
+    Column("amount", BigInteger),
+    Column("currency", Text),
 )
 
 attempts = Table(

@@ -5,6 +5,7 @@ answer are the tokens that will run.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Final
 
 import orjson
@@ -22,7 +23,7 @@ from approval.service import Service
 from approval.web import openapi, present
 from approval.web.auth import Door
 from approval.web.budgets import seen_by
-from approval.web.deciding import Conflicted, Deciding, ballot, words
+from approval.web.deciding import Conflicted, Deciding, Mistyped, ballot, words
 from approval.web.granting import GrantsApi
 from approval.web.openapi import MAX_PAGE
 from approval.web.present import stamp
@@ -38,6 +39,7 @@ from approval.web.sent import (
     shown,
     states,
     text,
+    typed,
 )
 from approval.web.settings import WebSettings
 from approval.web.waiting import Waiting
@@ -141,7 +143,7 @@ class Api:
 
     async def _decide(self, request: web.Request) -> web.StreamResponse:
         person = await self._door.bearer(request)
-        body = await read_body(request, {"decision", "reason", "digest"})
+        body = await read_body(request, {"decision", "reason", "digest", "amount"})
         cast = ballot(
             person,
             text(body, "decision") or "",
@@ -149,10 +151,13 @@ class Api:
             text(body, "reason") or "",
             via="api",
         )
+        cast = replace(cast, amount=typed(body))
         try:
             call = await self._deciding.decide(request.match_info["id"], cast)
         except Conflicted as conflict:
             raise self._conflict(conflict, person) from conflict
+        except Mistyped as error:
+            raise Problem(422, f"amount:{error.reason}", f"{error}.") from error
         return await self._whole(call, person)
 
     async def _cancel(self, request: web.Request) -> web.StreamResponse:
@@ -229,7 +234,8 @@ def write_call(call: Call, *, may_decide: bool) -> dict[str, JSON]:
         "arguments": canonical.read(asked.arguments),
         "arguments_digest": asked.arguments_digest,
         "digest": call.digest,
-        "amount": money(call.amount),
+        "amount": money(call.cost),
+        "up_to": money(call.asking.up_to if call.asking else None),
         "created_at": stamp(call.created_at),
         "decide_before": stamp(call.decide_before),
         "run_before": stamp(call.run_before),
@@ -266,6 +272,7 @@ def _vote(vote: Vote) -> JSON:
         "at": stamp(vote.at),
         "via": vote.via,
         "reason": vote.reason,
+        "amount": money(vote.amount),
     }
 
 

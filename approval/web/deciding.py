@@ -11,7 +11,7 @@ from approval.core.call import Call, CallId, Choice, Status
 from approval.core.identity import Person
 from approval.core.money import Money
 from approval.core.steps import Ballot
-from approval.errors import Conflict, Forbidden, NotFound
+from approval.errors import Conflict, Forbidden, NotFound, Unreadable
 from approval.service import Service
 from approval.web import present
 from approval.web.problems import Problem
@@ -26,6 +26,14 @@ class Conflicted(Conflict):
 
     def __init__(self, text: str, call: Call) -> None:
         super().__init__(text)
+        self.call = call
+
+
+class Mistyped(Unreadable):
+    """The amount that an approval names cannot be typed for the call. `call` is how it is."""
+
+    def __init__(self, error: Unreadable, call: Call) -> None:
+        super().__init__(error.reason, str(error))
         self.call = call
 
 
@@ -55,6 +63,7 @@ class Deciding:
             NotFound: As `see`.
             Forbidden: If this person may see the call but not decide it; the text says who may.
             Conflicted: If the call is not open to this decision (any more).
+            Mistyped: If the amount is not what may be typed for it.
         """
         if not CALL_ID.fullmatch(call_id):
             raise NotFound("no such call")
@@ -68,6 +77,8 @@ class Deciding:
             raise Forbidden(self._who_may(call)) from refusal
         except Conflict as conflict:
             raise Conflicted(str(conflict), await self._service.get(known)) from conflict
+        except Unreadable as error:
+            raise Mistyped(error, await self._service.get(known)) from error
 
     def _who_may(self, call: Call) -> str:
         seats = present.seats(call, self._service.rules.directory)

@@ -151,6 +151,9 @@ _FLAG: Final[JSON] = {"type": "boolean"}
 _ID: Final[JSON] = {"type": "string", "pattern": "^apr_[0-9a-v]{26}$"}
 _DIGEST: Final[JSON] = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
 _MONEY: Final[JSON] = {"type": "string", "examples": ["20.00 USD"]}
+_MONEY_OR_NULL: Final[dict[str, JSON]] = {
+    "oneOf": [{"$ref": "#/components/schemas/Money"}, {"type": "null"}]
+}
 _TEXTS: Final[JSON] = {"type": "array", "items": _TEXT}
 
 
@@ -189,7 +192,9 @@ SCHEMAS: Final[Mapping[str, JSON]] = {
             "arguments": {"description": "Exactly what will run."},
             "arguments_digest": _DIGEST,
             "digest": {"$ref": "#/components/schemas/Digest"},
-            "amount": {"oneOf": [_ref("Money"), {"type": "null"}]},
+            "amount": _MONEY_OR_NULL,
+            "up_to": _MONEY_OR_NULL
+            | {"description": "The most that whoever approves may type as `amount`, if asked."},
             "created_at": _TIME,
             "decide_before": _TIME,
             "run_before": _TIME_OR_NULL,
@@ -226,6 +231,7 @@ SCHEMAS: Final[Mapping[str, JSON]] = {
             "at": _TIME,
             "via": _TEXT,
             "reason": _TEXT,
+            "amount": _MONEY_OR_NULL,
         }
     ),
     "Requirement": _object(
@@ -258,8 +264,12 @@ SCHEMAS: Final[Mapping[str, JSON]] = {
             "decision": _one_of(Choice),
             "digest": _ref("Digest"),
             "reason": {"type": "string", "maxLength": MAX_REASON},
+            "amount": {
+                "description": "What it costs, where the call says `up_to`: then it is required.",
+                "oneOf": [_MONEY, _ref("Money")],
+            },
         },
-        optional=("digest", "reason"),
+        optional=("digest", "reason", "amount"),
     ),
     "Cancellation": _object(
         {"reason": {"type": "string", "maxLength": MAX_REASON}}, optional=("reason",)

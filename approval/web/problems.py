@@ -96,6 +96,11 @@ def of_http(error: web.HTTPException) -> Problem:
             return Problem(error.status, "http", error.reason)
 
 
+def wants_problem(request: web.Request) -> bool:
+    """Say whether the asker reads problem documents, as scripts do, and not pages."""
+    return request.path.startswith("/v1/") or request.headers.get("Accept") == PROBLEM_JSON
+
+
 def document(problem: Problem, instance: str) -> web.Response:
     """Write the problem for a script."""
     body: dict[str, JSON] = {

@@ -15,7 +15,7 @@ from approval.web.openapi import MAX_WAIT_SECONDS
 from approval.web.problems import Problem
 
 MAX_BODY: Final = 64 * 1024
-NOT_BUILT: Final = frozenset({"amount", "arguments", "grant", "override"})
+NOT_BUILT: Final = frozenset({"arguments", "grant", "override"})
 """Members of a decision that will mean something; ignoring one would decide something else."""
 
 
@@ -85,16 +85,42 @@ def amount(body: Mapping[str, JSON]) -> Money | None:
     Raises:
         Problem: If it is anything else.
     """
+    written = typed(body)
+    return None if written is None else money(written)
+
+
+def typed(body: Mapping[str, JSON]) -> str | None:
+    """Take an amount as it was written, `"1.15 USD"`; what it comes to is read by who decides.
+
+    Raises:
+        Problem: If it is neither text nor an object as answers have it.
+    """
     match body.get("amount"):
         case None if "amount" not in body:
             return None
         case str() as written:
-            pass
+            return written
         case {"amount": str() as number, "currency": str() as currency, **rest} if not rest:
-            written = f"{number} {currency}"
+            return f"{number} {currency}"
         case _:
             detail = 'The amount is "1.15 USD", or {"amount": "1.15", "currency": "USD"}.'
             raise Problem(422, "amount", detail)
+
+
+def entered(fields: Mapping[str, str]) -> str | None:
+    """Take an amount from a form, whose currency stands beside the field; None if it is empty."""
+    digits = fields.get("amount", "").strip()
+    if not digits:
+        return None
+    return digits if " " in digits else f"{digits} {fields.get('currency', '')}"
+
+
+def money(written: str) -> Money:
+    """Read what a call took.
+
+    Raises:
+        Problem: If it is no amount.
+    """
     try:
         return Money.parse(written)
     except ValueError as error:

@@ -106,7 +106,7 @@ class Web:
             raise Problem(421, "host", detail)
 
     async def _refused(self, request: web.Request, problem: Problem) -> web.StreamResponse:
-        if request.path.startswith("/v1/"):
+        if problems.wants_problem(request):
             return problems.document(problem, request.path)
         response = await self._views.problem_page(request, problem)
         response.headers.update(problem.headers)

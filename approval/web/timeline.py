@@ -1,6 +1,6 @@
 """The trail as sentences: who did what, when, and in whose words."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -107,6 +107,14 @@ def _moment(entry: Written, directory: Directory, person: str) -> Moment:
 def _did(tag: Tag, facts: Mapping[str, object]) -> str:
     if tag is Tag.METER_ALERT:
         return f"{DID[tag]}: {facts['meter']} is at {facts['percent']} % of {facts['limit']}"
+    return DID[tag] + "".join(f" ({told})" for told in _told(tag, facts))
+
+
+def _told(tag: Tag, facts: Mapping[str, object]) -> Iterator[object]:
     # Of credentials the kind matters: a session begins every day, an agent's token rarely.
-    kind = f" ({facts['kind']})" if "kind" in facts else ""
-    return DID[tag] + kind
+    if "kind" in facts:
+        yield facts["kind"]
+    if "up_to" in facts:
+        yield f"up to {facts['up_to']}"
+    if tag in {Tag.CALL_ENDORSE, Tag.CALL_APPROVE} and "amount" in facts:
+        yield facts["amount"]

@@ -2,22 +2,23 @@
 
 import re
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 from urllib.parse import urlencode
 
 from aiohttp import web
 
-from approval.core.call import Call, CallId, Status
+from approval.core.call import Call, CallId, Choice, Status
 from approval.core.identity import Person, Right
 from approval.errors import Forbidden
 from approval.service import Service
 from approval.web import budgets, present, timeline
 from approval.web.auth import Door, Visitor, safe_path
-from approval.web.deciding import Conflicted, Deciding, ballot, words
+from approval.web.deciding import Conflicted, Deciding, Mistyped, ballot, words
 from approval.web.pages import Pages
-from approval.web.problems import Problem, SignIn
-from approval.web.sent import after, integer, settlement, states
+from approval.web.problems import Problem, SignIn, wants_problem
+from approval.web.sent import after, entered, integer, money, settlement, states
 from approval.web.waiting import Waiting
 
 RECENT: Final = 10
@@ -117,6 +118,7 @@ class Views:
         *,
         reveal: bool = False,
         notice: str = "",
+        typed: str = "",
         status: int = 200,
     ) -> web.Response:
         entries = await self._service.trail(subject=call.id, limit=500)
@@ -133,6 +135,7 @@ class Views:
             moments=timeline.moments(entries, directory, visitor.person.name),
             result=await self._result(call),
             notice=notice,
+            typed=typed,
         )
 
     async def _result(self, call: Call) -> str | None:
@@ -229,10 +232,18 @@ class Views:
             fields.get("reason", ""),
             via="web",
         )
+        if cast.choice is Choice.APPROVE:  # the other button sends what stands in the field as well
+            cast = replace(cast, amount=entered(fields))
         try:
             call = await self._deciding.decide(request.match_info["id"], cast)
         except Conflicted as conflict:
-            return await self._conflict(conflict, visitor)
+            return await self._conflict(request, conflict, visitor)
+        except Mistyped as error:
+            if wants_problem(request):
+                raise Problem(422, f"amount:{error.reason}", f"{error}.") from error
+            return await self._call_page(
+                error.call, visitor, notice=str(error), typed=fields.get("amount", ""), status=422
+            )
         return see_other(back(fields, call.id))
 
     async def _cancel(self, request: web.Request) -> web.StreamResponse:
@@ -242,22 +253,31 @@ class Views:
         try:
             call = await self._deciding.cancel(visitor.person, request.match_info["id"], reason)
         except Conflicted as conflict:
-            return await self._conflict(conflict, visitor)
+            return await self._conflict(request, conflict, visitor)
         return see_other(f"/calls/{call.id}")
 
     async def _settle(self, request: web.Request) -> web.StreamResponse:
         visitor = await self._door.visitor(request)
         fields = await self._door.form(request, visitor)
         executed, evidence = settlement(fields.get("outcome", ""), fields.get("evidence", ""))
+        took = entered(fields)
         try:
             call = await self._deciding.settle(
-                visitor.person, request.match_info["id"], executed=executed, evidence=evidence
+                visitor.person,
+                request.match_info["id"],
+                executed=executed,
+                evidence=evidence,
+                actual=None if took is None else money(took),
             )
         except Conflicted as conflict:
-            return await self._conflict(conflict, visitor)
+            return await self._conflict(request, conflict, visitor)
         return see_other(f"/calls/{call.id}")
 
-    async def _conflict(self, conflict: Conflicted, visitor: Visitor) -> web.StreamResponse:
+    async def _conflict(
+        self, request: web.Request, conflict: Conflicted, visitor: Visitor
+    ) -> web.StreamResponse:
+        if wants_problem(request):
+            raise conflict
         return await self._call_page(conflict.call, visitor, notice=str(conflict), status=409)
 
     # --- signing in and out ---

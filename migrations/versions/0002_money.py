@@ -24,6 +24,8 @@ def upgrade() -> None:
     op.add_column("call", sa.Column("per", sa.Text))
     op.add_column("call", sa.Column("terms", sa.Text))
     op.add_column("call", sa.Column("grant_id", sa.Text))
+    op.add_column("vote", sa.Column("amount", sa.BigInteger))
+    op.add_column("vote", sa.Column("currency", sa.Text))
     op.create_table(
         "meter",
         sa.Column("id", sa.Text, primary_key=True),

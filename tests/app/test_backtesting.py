@@ -25,18 +25,20 @@ def rules(tool: Mapping[str, object], limit: str = "5.00 USD") -> Rulebook:
             "version": "1",
             "default": "deny",
             "tools": {TOOL: tool},
+            "defaults": {"require_approval": {"approvers": "finance"}},
             "meters": {"pot": {"limit": limit, "window": {"calendar": "day"}}},
         }
     )
 
 
-async def lived(service: Service, number: int, *, bought: bool) -> None:
+async def lived(service: Service, number: int, *, bought: bool, typed: str | None = None) -> None:
     """Hold a call and bring it to its end."""
     asked = make_asked({"number": number})
     verdict = service.rules.judge(asked.agent, asked.upstream, asked.tool, {"number": number})
     call = (await service.submit(asked, verdict)).call
     choice = Choice.APPROVE if bought else Choice.REJECT
-    await service.decide(call.id, Ballot(person="ann", choice=choice, digest=call.digest, via="t"))
+    ballot = Ballot(person="ann", choice=choice, digest=call.digest, via="t", amount=typed)
+    await service.decide(call.id, ballot)
     if bought:
 
         async def send(call: Call) -> Answer:
@@ -99,3 +101,27 @@ async def test_where_nothing_is_recorded_nothing_is_replayed(tmp_path: Path) -> 
         since = await store.now() - timedelta(days=30)
         found = await backtest(rules(GATE), store, since=since, upstream="shop", told=print)
         assert (found.calls, found.changed) == (0, [])
+
+
+async def test_where_an_approver_types_it_is_replayed_at_the_most_that_may_be_typed(
+    tmp_path: Path,
+) -> None:
+    typed = {"amount": {"ask": True, "up_to": "2.00 USD"}, "meters": ["pot"]}
+    found = await replayed(tmp_path, rules({**GATE, "spend": typed}))
+    assert found.matrix == Counter(
+        {(Outcome.GATE, Outcome.GATE): 3, (Outcome.GATE, Outcome.DENY): 1}
+    )
+    assert [changed.code for changed in found.changed] == ["limit"]
+
+
+async def test_what_was_typed_then_is_typed_again(tmp_path: Path) -> None:
+    typed = {"amount": {"ask": True, "up_to": "3.00 USD"}, "meters": ["pot"]}
+    document, clock = rules({**GATE, "spend": typed}), Clock()
+    async with make_service(tmp_path, rules=document, clock=clock) as service:
+        for number in range(3):
+            await lived(service, number, bought=True, typed="1.00 USD")
+        store = service._store
+        assert isinstance(store, SqlStore)
+        since = clock.now - timedelta(hours=1)
+        found = await backtest(document, store, since=since, upstream="shop", told=lambda _: None)
+    assert found.matrix == Counter({(Outcome.GATE, Outcome.GATE): 3})

@@ -30,3 +30,10 @@ async def test_a_link_signs_in_whoever_it_was_made_for(tmp_path: Path) -> None:
 def test_approvers_are_those_whom_a_rule_names_and_admins(tmp_path: Path) -> None:
     text = VALID + '[people.carl]\n[people.dora]\n[rights]\nadmin = "carl"\n'
     assert approvers(read(tmp_path, text).rulebook()) == ("ann", "bob", "carl")
+
+
+def test_whoever_types_a_price_is_an_approver_too(tmp_path: Path) -> None:
+    typed = 'spend = { amount = { ask = true, up_to = "5.00 USD" } }'
+    text = VALID.replace('require_approval = [{ approvers = "finance" }]', typed)
+    text += '[people.dora]\n[approvals]\napprovers = "dora"\n'
+    assert approvers(read(tmp_path, text).rulebook()) == ("dora",)

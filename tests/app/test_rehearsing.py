@@ -27,9 +27,13 @@ spend = { amount = { fixed = "10.00 USD" }, meters = ["pot"] }
 rate_limit = { max = 2, window = 60 }
 [upstreams.shop.policy.tools.ask]
 require_approval = [{ approvers = "ann" }]
+[upstreams.shop.policy.tools.pay]
+spend = { amount = { ask = true, up_to = "20.00 USD" }, meters = ["pot"] }
 [upstreams.shop.policy.meters.pot]
 limit = "25.00 USD"
 window = { calendar = "day" }
+[approvals]
+approvers = "ann"
 [agents.bot]
 upstreams = ["shop"]
 [people.ann]
@@ -76,6 +80,12 @@ async def played(folder: Path, steps: str) -> Report:
             '{ advance = "60s" }, { call = "look", expect = "allow" }'
         ),
         '{ call = "ask", expect = "gate", approvers = ["ann"] }, { decide = "reject", by = "ann" }',
+        (
+            '{ call = "pay", expect = "gate", reason = "amount:ask", approvers = ["ann"] },'
+            '{ meter = "pot", held = "20.00 USD" },'
+            '{ decide = "approve", by = "ann", amount = "12.34 USD" },'
+            '{ meter = "pot", held = "0.00 USD", posted = "12.34 USD" }'
+        ),
     ],
 )
 async def test_a_case_that_tells_the_truth_passes(tmp_path: Path, steps: str) -> None:
@@ -88,6 +98,10 @@ async def test_a_case_that_tells_the_truth_passes(tmp_path: Path, steps: str) ->
         ('{ call = "buy", args = { n = 1 }, expect = "deny" }', "buy is allowed (listed: "),
         ('{ call = "none", expect = "deny", reason = "x" }', "expected the reason x"),
         ('{ call = "ask", expect = "gate", approvers = ["bob"] }', "ask asks ann; expected bob"),
+        (
+            '{ call = "pay", expect = "gate" }, { decide = "approve", by = "ann" }',
+            "ann cannot approve it: type what this call costs, up to 20.00 USD",
+        ),
         ('{ decide = "approve", by = "ann" }', "no call is held"),
         (
             '{ call = "ask", expect = "gate" }, { decide = "approve", by = "bob" }',

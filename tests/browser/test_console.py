@@ -1,81 +1,26 @@
 """The console in a real browser: live updates, keys, phones, and no script at all."""
 
-import asyncio
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Locator, Page, expect
+from playwright.async_api import Browser, Page, expect
 
 from approval.core.audit import Tag
-from approval.core.call import Call, Choice, Listener, Status
-from tests.browser.driving import Scheme, launched, signed_in
+from approval.core.call import Choice, Listener, Status
+from tests.browser.driving import SOON, card, opened, ready, signed_in, small_targets, until
 from tests.browser.screenshots import NASTY
 from tests.web.serving import Site, serve, tags
 
-# One browser for all of them: starting one takes longer than most of these tests.
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
-SOON = 2000
-"""Milliseconds within which a decision elsewhere is on the page: the project's own promise."""
 
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def site(tmp_path: Path) -> AsyncIterator[Site]:
     async with serve(tmp_path) as served:
         yield served
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    async with launched() as driven:
-        yield driven
-
-
-@asynccontextmanager
-async def opened(
-    browser: Browser,
-    site: Site,
-    path: str = "/",
-    *,
-    person: str = "ann",
-    phone: bool = False,
-    scheme: Scheme = "light",
-    script: bool = True,
-    width: int | None = None,
-    complaints: tuple[str, ...] = (),
-) -> AsyncIterator[Page]:
-    """Open a page; when it is left, the browser must have had nothing to complain about."""
-    context = await signed_in(
-        browser, site, person, phone=phone, scheme=scheme, script=script, width=width
-    )
-    page = await context.new_page()
-    heard: list[str] = []
-    page.on("console", lambda message: heard.append(message.text))
-    page.on("pageerror", lambda error: heard.append(str(error)))
-    await page.goto(path)
-    yield page
-    await context.close()
-    assert [text for text in heard if not any(each in text for each in complaints)] == []
-
-
-def card(page: Page, call: Call) -> Locator:
-    return page.locator(f'[data-call="{call.id}"]')
-
-
-async def until(page: Page, condition: str) -> None:
-    """Wait for something in the page; its own content policy forbids playwright's way."""
-    async with asyncio.timeout(10):
-        await page.evaluate(
-            f"async () => {{ while (!({condition})) await new Promise(requestAnimationFrame) }}"
-        )
-
-
-async def ready(page: Page) -> None:
-    """Wait until the stream has told what waits, and cards have stood for longer than 400 ms."""
-    await until(page, "stream.readyState === 1 && performance.now() - loaded > 500")
 
 
 async def shifts(page: Page) -> float:
@@ -382,9 +327,6 @@ async def everywhere(site: Site) -> list[str]:
     return [*paths, "/login"]
 
 
-TARGETS = "button, .button, nav a, .brand, summary, select, textarea, input:not([type=hidden])"
-
-
 @pytest.mark.parametrize(("width", "phone"), [(375, True), (320, True), (640, False)])
 async def test_no_page_scrolls_sideways_and_fingers_find_their_targets(
     site: Site, browser: Browser, width: int, phone: bool
@@ -392,11 +334,7 @@ async def test_no_page_scrolls_sideways_and_fingers_find_their_targets(
     for path in await everywhere(site):
         async with opened(browser, site, path, phone=phone, width=width) as page:
             assert await page.evaluate("document.documentElement.scrollWidth") <= width, path
-            small = await page.locator(TARGETS).evaluate_all(
-                """all => all.filter(each => each.offsetParent && each.type !== "checkbox"
-                    && each.getBoundingClientRect().height < 44).map(each => each.outerHTML)"""
-            )
-            assert small == [], path
+            assert await small_targets(page) == [], path
 
 
 async def test_hostile_text_runs_nowhere(site: Site, browser: Browser) -> None:

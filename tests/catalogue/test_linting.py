@@ -16,6 +16,8 @@ ERROR, WARNING, NOTE = Severity.ERROR, Severity.WARNING, Severity.NOTE
 X5 = {"path": "args.x", "op": "gt", "value": 5}
 Y1 = {"path": "args.y", "op": "eq", "value": 1}
 X9 = {"path": "args.x", "op": "gt", "value": 9}
+DEAR = {"path": "spend.amount", "op": "gt", "value": "5.00 USD"}
+TYPED = {"amount": {"ask": True, "up_to": "50.00 USD"}}
 PEOPLE = Directory(
     agents={
         "ops": Agent(name="ops", upstreams=frozenset({"shop"}), owner="carl", groups=("buyers",)),
@@ -107,6 +109,23 @@ SECOND_GATE = "/tools/buy/require_approval/1"
         (
             buying(require=[of(X9, {"path": "args.x", "op": "lt", "value": 3})]),
             ("warning", "always_denies", "/tools/buy/require/0"),
+        ),
+        (
+            buying(spend=TYPED, deny_if=[of(DEAR)]),
+            ("warning", "always_denies", "/tools/buy/deny_if/0"),
+        ),
+        (
+            buying(spend=TYPED, require=[of(DEAR)]),
+            ("warning", "always_denies", "/tools/buy/require/0"),
+        ),
+        (
+            buying(spend=TYPED, require_approval=[of(approvers="carl", not_owner=False)])
+            | {"defaults": {"require_approval": {"approvers": "ann", "not_owner": True}}},
+            ("error", "never_met", "/tools/buy/spend"),
+        ),
+        (
+            buying(spend=TYPED) | {"defaults": {"require_approval": {"approvers": "ann"}}},
+            ("note", "no_spare", "/tools/buy/spend"),
         ),
         (
             buying(deny_if=[of({"path": "agent.name", "op": "eq", "value": "opps"})]),

@@ -86,6 +86,17 @@ class Desk:
             raise ended.exception
         return Ended(code=ended.exit_code, out=ended.stdout, err=ended.stderr)
 
+    def price(self, amount: str) -> None:
+        """Give the purchase a price, counted in a meter."""
+        text = self.config.read_text()
+        priced = f"""spend = {{ amount = {amount}, meters = ["numbers"] }}
+[upstreams.shop.policy.meters]
+numbers = {{ limit = "5000.00 USD", window = {{ calendar = "month" }}, scope = ["agent"] }}
+[approvals]
+approvers = ["ann", "bob"]
+[agents.ops-agent]"""
+        self.config.write_text(text.replace("[agents.ops-agent]", priced))
+
     def hold(self, arguments: JSON = None, **changes: object) -> Call:
         """Put a call on file that waits for ann or bob."""
         return asyncio.run(self._hold(arguments, changes))

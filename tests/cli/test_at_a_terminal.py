@@ -98,6 +98,22 @@ def test_no_is_an_answer_too(tmp_path: Path) -> None:
     assert at.call(call.id).status is Status.PENDING
 
 
+def test_what_a_call_costs_is_asked_for(tmp_path: Path) -> None:
+    at = desk(tmp_path)
+    at.price('{ ask = true, up_to = "500.00 USD" }')
+    call = at.hold()
+    (tmp_path / "token").write_text(ANN)
+    words = ("approve", call.id, "--config", str(at.config), "--token-file", f"{tmp_path}/token")
+    with at_a_terminal(*words) as terminal:
+        terminal.until("What does it cost, up to 500.00 USD?")
+        terminal.type("12.34 USD")
+        terminal.until("Approve this at 12.34 USD as ann?")
+        terminal.type("y")
+        terminal.until("is approved at 12.34 USD by person:ann")
+        assert terminal.process.wait(10) == 0
+    assert str(at.call(call.id).cost) == "12.34 USD"
+
+
 def test_a_login_link_is_shown_at_a_terminal(tmp_path: Path) -> None:
     at = desk(tmp_path)
     at.config.write_text(at.config.read_text() + '[server]\nlisten = "127.0.0.1:0"\n')

@@ -305,3 +305,38 @@ numbers = { limit = "50.00 USD", window = { calendar = "month" }, scope = ["agen
         assert "$50.00 of $50.00 left this month, $48.85 after this" in told
     shown = at.run("show", call.id, "--json").document
     assert shown["amount"] == {"amount": "1.15", "currency": "USD"}
+
+
+def test_an_approver_types_what_a_call_costs(tmp_path: Path) -> None:
+    at = desk(tmp_path)
+    at.price('{ ask = true, up_to = "500.00 USD" }')
+    call = at.hold()
+    assert "up to $500.00" in at.run("pending").out
+    assert "at least $4500.00 after this" in at.run("show", call.id).out
+    shown = at.run("show", call.id, "--json").document
+    assert (shown["amount"], shown["up_to"]) == (None, {"amount": "500.00", "currency": "USD"})
+
+    for words, told in [
+        ((), 'Say what it costs, up to 500.00 USD: --amount "12.34 USD".'),
+        (("--amount", "500.01 USD"), "500.01 USD is above 500.00 USD"),
+        (("--amount", "-1.00 USD"), "is negative"),
+        (("--amount", "12.34"), "names no currency"),
+    ]:
+        refused = at.run("approve", call.id, *words, "--yes", token=ANN)
+        assert (refused.code, told in refused.err) == (Exit.REFUSED, True), refused.err
+        assert at.call(call.id) == call
+
+    ended = at.run("approve", call.id, "--amount", "12.34 USD", "--json", token=ANN)
+    assert ended.document["amount"] == {"amount": "12.34", "currency": "USD"}
+    [vote] = at.call(call.id).votes
+    assert str(vote.amount) == "12.34 USD"
+    told = at.run("show", call.id).out
+    assert "$12.34" in told
+    assert "approved at 12.34 USD by person:ann" in told
+    assert "typed 12.34 USD" in told
+
+
+def test_rejecting_needs_no_amount(tmp_path: Path) -> None:
+    at = desk(tmp_path)
+    at.price('{ ask = true, up_to = "500.00 USD" }')
+    assert at.run("reject", at.hold().id, token=ANN).code == 0

@@ -73,3 +73,11 @@ def test_an_agents_own_policy_is_checked_for_that_agent(tmp_path: Path) -> None:
     found = problems(tmp_path, text)
     assert len(found) == 1
     assert found[0].startswith("own.toml: /tools/buy/require_approval/0: nobody could ever")
+
+
+def test_a_price_that_nobody_could_type_is_a_gate_that_nobody_could_open(tmp_path: Path) -> None:
+    typed = 'spend = { amount = { ask = true, up_to = "5.00 USD" } }'
+    text = SHOP.replace('require_approval = [{ approvers = "finance" }]', typed) + PEOPLE + AGENT
+    [problem] = problems(tmp_path, text + '[approvals]\napprovers = "bob"\n')
+    assert "/tools/buy/spend: nobody could ever approve a call of ops-agent" in problem
+    assert read(tmp_path, text + '[approvals]\napprovers = "ann"\n').rulebook().policies

@@ -38,6 +38,8 @@ def test_a_case_is_read_with_its_clock_and_what_happens(tmp_path: Path) -> None:
         ('{ call = "a", advance = "1s" }', "case[0].steps[0]: says not what happens"),
         ('{ call = "a" }', "says not what is expected"),
         ('{ decide = "approve" }', "says not who decides"),
+        ('{ decide = "reject", by = "ann", amount = "1.00 USD" }', "types an amount"),
+        ('{ advance = "1s", amount = "1.00 USD" }', "types an amount"),
         ('{ meter = "pot" }', "says not what is in the meter"),
         ('{ meter = "pot", held = 1.15 }', "case[0].steps[0].held"),
         ('{ advance = "soon" }', "case[0].steps[0].advance: is no duration"),

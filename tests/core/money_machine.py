@@ -43,9 +43,9 @@ from approval.core.refusals import Refusal
 from approval.core.steps import Ballot
 from approval.core.subject import Subject
 from approval.core.windows import Rolling
-from approval.errors import Forbidden
+from approval.errors import Conflict, Forbidden, Unreadable
 from approval.ports import Admission, Claim, Step
-from tests.core.purchases import AGENTS, AMOUNTS, GRANT, POLICIES, TOOK, USES_LEFT
+from tests.core.purchases import AGENTS, AMOUNTS, GRANT, POLICIES, TOOK, TYPED, USES_LEFT
 from tests.factories import Clock, make_asked, make_directory
 
 PROCESSES = ("first", "second")
@@ -172,15 +172,19 @@ class MoneyMachine(RuleBasedStateMachine):
         data=st.data(),
         person=st.sampled_from(["ann", "bob", "bob"]),
         choice=st.sampled_from([Choice.APPROVE, Choice.APPROVE, Choice.APPROVE, Choice.REJECT]),
+        typed=TYPED,
         process=st.sampled_from(PROCESSES),
     )
-    def decide(self, data: st.DataObject, person: str, choice: Choice, process: str) -> None:
-        self.vote(self.pick(data, Status.PENDING), person, choice, process)
+    def decide(
+        self, data: st.DataObject, person: str, choice: Choice, typed: str, process: str
+    ) -> None:
+        self.vote(self.pick(data, Status.PENDING), person, choice, typed, process)
 
-    def vote(self, call: Call, person: str, choice: Choice, process: str) -> None:
+    def vote(self, call: Call, person: str, choice: Choice, typed: str, process: str) -> None:
         verdict = self.judge(call.asked)
-        ballot = Ballot(person=person, choice=choice, digest=call.digest, via="web")
-        with suppress(Forbidden):
+        amount = typed if call.asking is not None and choice is Choice.APPROVE else None
+        ballot = Ballot(person=person, choice=choice, digest=call.digest, via="web", amount=amount)
+        with suppress(Forbidden, Unreadable, Conflict):
             self.advance(
                 call,
                 lambda call, now: steps.decide(
@@ -190,12 +194,13 @@ class MoneyMachine(RuleBasedStateMachine):
             )
 
     @precondition(lambda self: self.any_is(Status.PENDING))
-    @rule(data=st.data(), process=st.sampled_from(PROCESSES))
-    def approve(self, data: st.DataObject, process: str) -> None:
+    @rule(data=st.data(), typed=TYPED, process=st.sampled_from(PROCESSES))
+    def approve(self, data: st.DataObject, typed: str, process: str) -> None:
         """Do what most people do: look at the card and say yes, all who are asked."""
         for person in ("ann", "bob"):
             if self.any_is(Status.PENDING):
-                self.vote(self.pick(data, Status.PENDING), person, Choice.APPROVE, process)
+                call = self.pick(data, Status.PENDING)
+                self.vote(call, person, Choice.APPROVE, typed, process)
 
     @precondition(lambda self: self.any_is(Status.PENDING, Status.APPROVED))
     @rule(data=st.data(), process=st.sampled_from(PROCESSES))
@@ -222,9 +227,21 @@ class MoneyMachine(RuleBasedStateMachine):
             elif not call.status.ended:
                 self.advance(call, lambda call, now: steps.expire(call, now=now), process)
 
-    @rule(policy=st.sampled_from(["plain", "plain", *POLICIES]), granted=st.booleans())
-    def reload(self, policy: str, *, granted: bool) -> None:
+    @rule(
+        policy=st.sampled_from(["plain", "plain", *POLICIES]),
+        granted=st.booleans(),
+        process=st.none() | st.sampled_from(PROCESSES),
+    )
+    def reload(self, policy: str, process: str | None, *, granted: bool) -> None:
+        """Put a policy in force; some process may not have come to look at what waits."""
         self.policy, self.granted = POLICIES[policy], granted
+        if process is not None:
+            for call in list(self.known.values()):
+                self.review(call, process)
+
+    def review(self, call: Call, process: str) -> None:
+        verdict = self.judge(call.asked)
+        self.advance(call, lambda call, now: steps.review(call, verdict, now=now), process)
 
     # --- processes and upstreams ---
 
@@ -294,6 +311,9 @@ class MoneyMachine(RuleBasedStateMachine):
         call, now = change.call, self.till.now()
         used = [offer for offer in offers if offer.grant == call.grant]
         assert (call.grant is None) or used  # 39: a revoked grant admits nothing
+        if call.asking is not None:  # 33: it waits for somebody who types
+            assert (change.event, call.grant, call.cost) == (Event.HOLD, None, None)
+            assert call.amount == call.asking.up_to
         demand = under(verdict.demand, used) or Demand()
         made = {each.meter_id: each for each in call.reservations}
         assert made.keys() == {draw.meter_id for draw in demand.draws}  # 38
@@ -412,6 +432,17 @@ class MoneyMachine(RuleBasedStateMachine):
             assert not any(held) if call.status.ended else all(held)
             for each in call.reservations:
                 assert each.amount == call.amount or each.amount.currency == USES
+
+    @invariant()
+    def what_runs_at_an_open_price_has_the_one_that_was_typed(self) -> None:
+        # 33
+        for call in self.known.values():
+            if call.asking is None or call.status in {Status.PENDING, Status.REJECTED}:
+                continue
+            if call.attempt is not None or call.status is Status.APPROVED:
+                assert {vote.amount for vote in call.approvals} == {call.amount}
+                assert call.amount is not None
+                assert 0 < call.amount.minor <= call.asking.up_to.minor
 
     @invariant()
     def every_trail_adds_up(self) -> None:

@@ -17,6 +17,8 @@ AGENTS = {"ops-agent": ("red",), "other-agent": ("red", "blue")}
 HOSTILE: tuple[object, ...] = (0, -5, 2 * 10**15, 1.5, "5", True, None, [5], {"amount": 5})
 # What is named more often happens more often.
 AMOUNTS = st.sampled_from((*range(1, 8), *range(1, 8), *range(1, 8), *HOSTILE))
+# The last three can never be typed.
+TYPED = st.sampled_from([*(f"0.0{cents} USD" for cents in range(1, 7)), "0 USD", "3", "0.03 EUR"])
 TOOK = st.sampled_from((*range(1, 10), *range(1, 10), *HOSTILE))
 
 DAY = {"limit": "0.10 USD", "window": {"calendar": "day"}, "scope": ["agent"]}
@@ -74,4 +76,6 @@ POLICIES = {
     "one more meter": policy(STATED, "day", "week", "rolling", "extra"),
     "one less": policy(STATED, "day", "rolling"),
     "one price": policy({"fixed": "0.03 USD"}, "day", "week", "rolling"),
+    "typed": policy({"ask": True, "up_to": "0.06 USD"}, "day", "week", "rolling"),
+    "typed, less": policy({"ask": True, "up_to": "0.04 USD"}, "day", "week", "extra"),
 }

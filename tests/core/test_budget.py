@@ -1,7 +1,10 @@
 """The budget of a policy: meters, prices, and who draws on them."""
 
+from datetime import timedelta
+
 import pytest
 
+from approval.core.call import Factor, Requirement
 from approval.core.dialects import Shared, read_policy
 from approval.core.document import Place
 from approval.core.limits import read_meters
@@ -60,14 +63,29 @@ def test_a_meter_that_is_misspelt_is_told_with_the_one_that_was_meant() -> None:
         ),
     ],
 )
-def test_an_amount_that_nobody_could_type_yet_is_no_price(
+def test_an_amount_that_approvers_type_needs_approvers(
     spend: dict[str, object], pointer: str
 ) -> None:
-    with pytest.raises(Misconfigured, match="not built yet") as refusal:
-        read_policy(
-            document(tools={"buy": {"spend": spend}}), source="p", defaults=RequirementDefaults()
-        )
-    assert any(pointer in problem for problem in refusal.value.problems)
+    tools = {"buy": {"spend": spend}}
+    with pytest.raises(Misconfigured) as refusal:
+        read_policy(document(tools=tools), source="p", defaults=RequirementDefaults())
+    [problem] = refusal.value.problems
+    assert problem.startswith(f"p: {pointer}: an approver types this amount, and nobody is named")
+    gate = RequirementDefaults(approvers=("finance",), quorum=2)
+    [charge] = read_policy(document(tools=tools), source="p", defaults=gate).charges
+    assert charge.asks == Requirement(factors=(Factor(approvers=("finance",), approvals=2),))
+    own = {"require_approval": {"approvers": "cfo", "timeout": "5m"}}
+    policy = read_policy(document(tools=tools, defaults=own), source="p", defaults=gate)
+    assert policy.charges[0].asks == Requirement(
+        factors=(Factor(approvers=("cfo",), approvals=2),), timeout=timedelta(minutes=5)
+    )
+
+
+def test_a_price_that_is_known_asks_nobody() -> None:
+    spend = {"amount": {"fixed": "1.00 USD"}}
+    gate = RequirementDefaults(approvers=("finance",))
+    policy = read_policy(document(tools={"buy": {"spend": spend}}), source="p", defaults=gate)
+    assert [charge.asks for charge in policy.charges] == [None]
 
 
 def test_money_is_kept_after_an_error_only_where_there_is_money() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from approval.core.demand import Count, Demand, Holdings, Offer, Terms, under, unite
 from approval.core.meters import Draw, Meter, Usage
 from approval.core.money import Money
-from approval.core.price import OnError, OnOverrun
+from approval.core.price import Asking, OnError, OnOverrun
 from approval.core.rates import Rate, RateKey
 from approval.core.windows import AllTime
 from tests.factories import NOW
@@ -35,6 +35,25 @@ def test_the_strictest_terms_of_those_that_spend_stand() -> None:
     demands = [Demand(amount=price, terms=lax), Demand(amount=price, terms=strict), Demand()]
     assert unite(demands) == Demand(amount=price, terms=strict)
     assert unite([Demand(amount=price, terms=lax), Demand()]) == Demand(amount=price, terms=lax)
+
+
+def asked(up_to: int, currency: str = "USD", *, allow_zero: bool = False) -> Demand:
+    bound = Money(up_to, currency)
+    terms = Terms(asking=Asking(up_to=bound, allow_zero=allow_zero))
+    draws = (Draw(meter_id="pot", key=(), meter=POT, amount=bound),)
+    return Demand(amount=bound, terms=terms, draws=draws)
+
+
+def test_of_two_bounds_for_what_is_typed_the_lower_one_is_set_aside() -> None:
+    assert unite([asked(500), asked(200)]) == unite([asked(200), asked(500)]) == asked(200)
+    assert unite([asked(500, allow_zero=True), asked(500)]) == asked(500)
+    assert unite([asked(500, allow_zero=True), Demand()]) == asked(500, allow_zero=True)
+
+
+def test_a_price_that_is_known_is_not_one_that_is_typed() -> None:
+    for known in (500, 100, 900):
+        assert unite([asked(500), Demand(amount=Money(known, "USD"))]) is None
+    assert unite([asked(500), asked(500, "JPY")]) is None
 
 
 # --- whose meters and counts ---

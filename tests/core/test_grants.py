@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from approval.core.canonical import Number
 from approval.core.conditions import Condition, compile_test
+from approval.core.demand import Demand, Terms
 from approval.core.grants import (
     Bounds,
     Grant,
@@ -19,12 +20,14 @@ from approval.core.grants import (
     grant_draws,
     meters,
     narrower,
+    offers,
     pin,
 )
 from approval.core.meters import USES, Usage, admits
 from approval.core.money import Money
 from approval.core.paths import compile_path
 from approval.core.policy import tool_pattern
+from approval.core.price import Asking
 from approval.core.subject import Subject
 from approval.core.windows import AllTime
 
@@ -145,6 +148,14 @@ def test_a_grant_that_is_not_in_force_yet_says_until_when() -> None:
     assert refusal is not None
     assert refusal.text == "The grant is not in force before 2026-11-25T12:00:01Z."
     assert refusal.retry_after == SECOND
+
+
+def test_none_covers_a_call_whose_price_an_approver_types() -> None:
+    known = Demand(amount=TWENTY)
+    asked = replace(known, terms=Terms(asking=Asking(up_to=TWENTY)))
+    for grant in (GRANT, replace(GRANT, max_per_call=None, total=None, uses=None)):
+        assert [each.grant for each in offers([grant], REFUND, known)] == ["g"]
+        assert offers([grant], REFUND, asked) == ()
 
 
 # --- what it takes ---

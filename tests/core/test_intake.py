@@ -18,7 +18,7 @@ from approval.core.ledger import State
 from approval.core.lifecycle import Change, Event, Funds
 from approval.core.meters import Draw, Meter, Over, Soft, Usage
 from approval.core.money import Money
-from approval.core.price import OnError, Per
+from approval.core.price import Asking, OnError, Per
 from approval.core.windows import AllTime
 from tests.core.lives import (
     ALLOW,
@@ -185,3 +185,25 @@ def test_a_call_under_a_grant_says_so_and_runs_at_once() -> None:
     assert (change.event, change.call.grant) == (Event.ALLOW, "numbers")
     assert change.entry().facts["grant"] == "numbers"
     assert change.call.requirement == intake.NOBODY
+
+
+def asked_price(outcome: Outcome = Outcome.GATE) -> Verdict:
+    verdict = priced(POT, outcome)
+    assert verdict.demand is not None
+    terms = Terms(asking=Asking(up_to=PRICE))
+    return replace(verdict, demand=replace(verdict.demand, terms=terms))
+
+
+def test_a_call_whose_price_is_typed_is_held_at_its_bound() -> None:
+    change = begin(asked_price(), Holdings())
+    assert (change.event, change.call.amount, change.call.cost) == (Event.HOLD, PRICE, None)
+    assert [each.amount for each in change.call.reservations] == [PRICE]
+    facts = change.entry().facts
+    assert (facts["up_to"], "amount" in facts) == ("4.00 USD", False)
+
+
+def test_no_grant_and_no_permission_stands_in_for_whoever_types() -> None:
+    held = begin(asked_price(), Holdings(offers=(Offer(grant="numbers", draws=()),)))
+    assert (held.event, held.call.grant) == (Event.HOLD, None)
+    with pytest.raises(ValueError, match="held for one"):
+        begin(asked_price(Outcome.ALLOW), Holdings())

@@ -32,9 +32,9 @@ new        hold            pending      reserve
 new        allow           executing    reserve
 new        deny            denied       none
 pending    join            pending      keep
-pending    tighten         pending      keep
+pending    tighten         pending      lower
 pending    endorse         pending      keep
-pending    approve         approved     keep
+pending    approve         approved     lower
 pending    reject          rejected     void
 pending    expire          expired      void
 pending    cancel          cancelled    void
@@ -240,6 +240,7 @@ POSTED = (
 VOIDED = (replace(HELD, state=State.VOID, override=0), replace(USE, state=State.VOID))
 BOOKED: dict[str, tuple[tuple[Reservation, ...], list[LedgerEntry]]] = {
     "keep": ((HELD, USE), []),
+    "lower": ((HELD, USE), []),  # to less only where somebody typed it: see `test_asking`
     "post": (POSTED, [entry(Kind.POST, 100, 30), entry(Kind.POST, 1, of=USE)]),
     "void": (VOIDED, [entry(Kind.VOID, 100, 30), entry(Kind.VOID, 1, of=USE)]),
     "by_rule": (POSTED, [entry(Kind.POST, 100, 30), entry(Kind.POST, 1, of=USE)]),

@@ -316,6 +316,9 @@ def test_the_card_says_what_is_left(window: Window, told: str) -> None:
 
 def test_the_card_says_what_is_lacking_and_what_cannot_be_compared() -> None:
     month = meter(5000, MONTH)
+    assert words(draw(month), Usage(posted=805), at_most=True) == (
+        "$41.95 of $50.00 left this month, at least $40.80 after this"
+    )
     assert words(draw(month), Usage(posted=4960)) == (
         "$0.40 of $50.00 left this month, $0.75 too little for this"
     )

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from approval.core import canonical
 from approval.core.canonical import Number
 from approval.core.currencies import ISO
-from approval.core.money import CAP, Money, Unit, amount, read_money, whole
+from approval.core.money import CAP, Money, Unit, amount, read_money, read_typed, whole
 from approval.errors import Unreadable
 
 CODES = st.sampled_from(sorted(ISO.exponents))
@@ -455,3 +455,22 @@ def test_both_units_and_both_spellings_mean_the_same_money(money: Money) -> None
     assert from_minor == from_major == money
     if len(written.partition(".")[0]) <= 15:
         assert amount(written, unit=Unit.MAJOR, currency=code, text=True, allow_zero=free) == money
+
+
+# --- what people type; the reasons for which it is refused are in `test_asking` ---
+
+
+@given(st.builds(Money, st.integers(0, CAP - 1), CODES))
+def test_an_amount_is_typed_as_it_is_shown(money: Money) -> None:
+    assert read_typed(str(money)) == money
+
+
+@given(st.text() | st.from_regex(r"[-+ ]?[0-9_.,eE]{0,18}.?(USD|JPY|KWD)?", fullmatch=True))
+def test_what_is_typed_is_read_as_a_policy_would_read_it_or_refused(text: str) -> None:
+    known = read_money(text)
+    if known is not None and known.minor < CAP:
+        assert read_typed(text) == known
+        return
+    with pytest.raises(Unreadable) as refusal:
+        read_typed(text)
+    assert str(refusal.value).isprintable()

@@ -1,6 +1,7 @@
 """What a policy says a call costs and takes, and what becomes of it where two rules disagree."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -9,7 +10,7 @@ from approval.core.call import Outcome, Verdict
 from approval.core.dialects import read_policy
 from approval.core.money import Money
 from approval.core.policy import Policy, combine, evaluate
-from approval.core.price import OnError, OnOverrun, Per
+from approval.core.price import Asking, OnError, OnOverrun, Per
 from approval.core.subject import Subject
 from approval.core.terms import RequirementDefaults
 
@@ -182,3 +183,103 @@ def test_a_policy_without_a_price_adds_none_and_one_that_denies_takes_all_away()
     assert (united.outcome, united.demand) == (Outcome.GATE, priced.demand)
     denied = combine(priced, judge(policy_of({"sell": {}}, source="third")))
     assert (denied.outcome, denied.demand) == (Outcome.DENY, None)
+
+
+# --- amounts that an approver types ---
+
+ASK = {"ask": True, "up_to": "500.00 USD", "per": "month"}
+UNSTATED = {"amount": STATED, "per_call": "20.00 USD", "on_unknown": "gate"}
+WHO = ("finance",)
+
+
+def approvers(verdict: Verdict) -> list[tuple[str, ...]]:
+    assert verdict.requirement is not None
+    return [factor.approvers for factor in verdict.requirement.factors]
+
+
+def test_a_call_whose_price_is_typed_is_held_though_no_rule_objects() -> None:
+    verdict = judge(policy_of({"buy": {"spend": spend(ASK, "day", "all", allow_zero=True)}}))
+    assert (verdict.outcome, codes(verdict)) == (Outcome.GATE, ["amount:ask"])
+    assert verdict.reasons[0].path == "/tools/buy/spend"
+    assert verdict.reasons[0].text == (
+        "Whoever approves this call types what it costs, up to 500.00 USD."
+    )
+    assert approvers(verdict) == [WHO]
+    demand, bound = verdict.demand, Money(50000, "USD")
+    assert demand is not None
+    assert (demand.amount, demand.per, demand.asks) == (bound, Per.MONTH, True)
+    assert demand.terms.asking == Asking(up_to=bound, allow_zero=True)
+    assert {draw.amount for draw in demand.draws} == {bound}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "outcome", "code"),
+    [
+        ({}, Outcome.GATE, "amount:absent"),
+        ({"amount": 1500}, Outcome.ALLOW, "listed"),
+        ({"amount": 2001}, Outcome.DENY, "amount:per_call"),
+        *(
+            ({"amount": value}, Outcome.DENY, f"amount:{reason}")
+            for value, reason in [
+                (None, "null"),
+                (-1, "negative"),
+                (0, "zero"),
+                ("15", "text_not_allowed"),
+                (True, "boolean"),
+                ([15], "list"),
+            ]
+        ),
+    ],
+)
+def test_only_an_amount_that_nobody_stated_is_typed(
+    arguments: dict[str, object], outcome: Outcome, code: str
+) -> None:
+    verdict = judge(policy_of({"buy": {"spend": {**UNSTATED, "meters": ["day"]}}}), arguments)
+    assert (verdict.outcome, codes(verdict)) == (outcome, [code])
+    if outcome is Outcome.GATE:
+        assert verdict.demand is not None
+        assert verdict.demand.terms.asking == Asking(up_to=Money(2000, "USD"))
+        assert verdict.reasons[0].text.endswith("types what it costs, up to 20.00 USD.")
+
+
+def test_other_rules_ask_their_people_as_well_and_still_deny() -> None:
+    cfo = {"require_approval": [{"approvers": "cfo", "timeout": "5m"}]}
+    both = judge(policy_of({"buy": {"spend": spend(ASK), **cfo}}))
+    assert approvers(both) == [("cfo",), WHO]
+    assert both.requirement is not None
+    assert both.requirement.timeout == timedelta(minutes=5)
+    assert codes(both) == ["require_approval:true", "amount:ask"]
+    same = judge(policy_of({"buy": {"spend": spend(ASK), **GATE_ALWAYS}}))
+    assert approvers(same) == [WHO]
+    no = judge(policy_of({"buy": {"spend": spend(ASK), "deny_if": [{"conditions": []}]}}))
+    assert (no.outcome, no.demand) == (Outcome.DENY, None)
+
+
+@pytest.mark.parametrize(
+    ("rule", "outcome"), [("require_approval", Outcome.GATE), ("deny_if", Outcome.DENY)]
+)
+def test_to_a_condition_a_price_that_is_still_to_be_typed_is_unknown(
+    rule: str, outcome: Outcome
+) -> None:
+    dear = [{"conditions": [{"path": "spend.amount", "op": "gt", "value": "900.00 USD"}]}]
+    assert judge(policy_of({"buy": {"spend": spend(ASK), rule: dear}})).outcome is outcome
+
+
+def test_of_two_policies_that_ask_the_lower_bound_stands() -> None:
+    less = {"ask": True, "up_to": "200.00 USD"}
+    wide = judge(policy_of({"buy": {"spend": spend(ASK, "day")}}, source="first"))
+    narrow = judge(policy_of({"buy": {"spend": spend(less, "all")}}, source="second"))
+    for united in (combine(wide, narrow), combine(narrow, wide)):
+        assert united.demand is not None
+        assert united.demand.terms.asking == Asking(up_to=Money(20000, "USD"))
+        assert {draw.amount for draw in united.demand.draws} == {Money(20000, "USD")}
+    known = judge(policy_of({"buy": {"spend": spend({"fixed": "500.00 USD"})}}, source="third"))
+    assert codes(combine(wide, known)) == ["amount:two_prices"]
+
+
+def test_where_nobody_may_type_a_price_that_nobody_knows_is_denied() -> None:
+    policy = policy_of({"buy": {"spend": spend(ASK)}})
+    closed = replace(policy, charges=tuple(replace(each, asks=None) for each in policy.charges))
+    verdict = judge(closed)
+    assert (verdict.outcome, verdict.demand) == (Outcome.DENY, None)
+    assert codes(verdict) == ["amount:unknown"]

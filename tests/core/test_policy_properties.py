@@ -228,6 +228,30 @@ def test_adding_a_rule_never_loosens(
         assert is_as_strict(after, before)
 
 
+ASKED: Document = {"amount": {"ask": True, "up_to": "5.00 USD"}}
+UNSTATED: Document = {
+    "amount": {"argument": "/x", "unit": "minor", "currency": "USD"},
+    "per_call": "5.00 USD",
+    "on_unknown": "gate",
+}
+
+
+@thorough
+@given(documents, arguments_, st.sampled_from([ASKED, UNSTATED]))
+def test_a_price_that_an_approver_types_never_loosens_nor_passes_by_itself(
+    document: Document, arguments: object, price: Document
+) -> None:
+    grown = copy.deepcopy(document)
+    for block in grown["tools"].values():
+        block["spend"] = price
+    for tool in TOOLS:
+        before, after = judge(load(document), arguments, tool), judge(load(grown), arguments, tool)
+        event(f"{before.outcome} to {after.outcome}")
+        assert is_as_strict(after, before)
+        asks = after.demand is not None and after.demand.asks
+        assert after.outcome is Outcome.GATE or not asks
+
+
 @thorough
 @given(documents, st.sampled_from([*TOOLS, "b*", "*"]), arguments_)
 def test_hiding_never_loosens(document: Document, name: str, arguments: object) -> None:

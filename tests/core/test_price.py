@@ -12,6 +12,7 @@ from approval.core.price import (
     Actual,
     Argument,
     Ask,
+    Asking,
     AtMost,
     Fixed,
     Notation,
@@ -305,7 +306,6 @@ def test_an_approver_may_make_up_for_an_amount_that_nobody_stated(arguments: obj
     assert (held.reserve, held.must_type, held.amount) == (usd(1000), True, None)
     assert held.why is not None
     assert held.why.reason in {"absent", "missing"}
-    assert GATED.typed(held, usd(900)) == Quote(origin=Origin.ARGUMENT, reserve=usd(900))
     assert replace(GATED, on_unknown=OnUnknown.DENY).quote(arguments).reserve is None
     assert replace(GATED, per_call=None).quote(arguments).reserve is None
 
@@ -367,25 +367,27 @@ def test_a_price_of_nothing_is_refused_unless_allowed() -> None:
         (usd(501), "above_bound"),
         (usd(0), "zero"),
         (Money(1, "EUR"), "currency"),
+        (Money(501, "JPY"), "currency"),
     ],
 )
-def test_an_approver_types_within_what_is_reserved(typed: Money, reason: str) -> None:
-    spend = Spend(sources=(ASK,))
-    held = spend.quote({})
+def test_an_approver_types_within_the_bound(typed: Money, reason: str) -> None:
+    asking = Asking(up_to=usd(500))
     with pytest.raises(Unreadable) as refusal:
-        spend.typed(held, typed)
+        asking.check(typed)
     assert refusal.value.reason == reason
-    assert spend.typed(held, usd(500)).amount == usd(500)
+    assert not asking.admits(typed)
+    assert asking.admits(usd(500))
+    assert asking.admits(usd(1))
 
 
-def test_nobody_types_an_amount_that_is_known_or_types_it_twice() -> None:
-    for spend in (Spend(sources=(FIXED,)), Spend(sources=(ARGUMENT,))):
-        with pytest.raises(Unreadable) as refusal:
-            spend.typed(spend.quote({}), usd(1))
-        assert refusal.value.reason == "not_asked"
-    asking = Spend(sources=(ASK,))
-    with pytest.raises(Unreadable, match="nobody may type one"):
-        asking.typed(asking.typed(asking.quote({}), usd(400)), usd(1))
+def test_nothing_may_be_typed_where_the_policy_allows_it() -> None:
+    assert Asking(up_to=usd(500), allow_zero=True).admits(usd(0))
+
+
+def test_of_two_policies_the_lower_bound_counts_and_both_must_allow_nothing() -> None:
+    wide, narrow = Asking(up_to=usd(500), allow_zero=True), Asking(up_to=usd(200))
+    assert wide.and_also(narrow) == narrow.and_also(wide) == narrow
+    assert wide.and_also(wide) == wide
 
 
 # --- what the upstream says ---

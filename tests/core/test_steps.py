@@ -115,7 +115,7 @@ def test_an_approval_is_recorded_with_who_what_when_and_a_time_to_run() -> None:
         ),
         event=Event.APPROVE,
         previous=Status.PENDING,
-        funds=Funds.KEEP,
+        funds=Funds.LOWER,
         actor="person:ann",
         facts={"digest": make_call().digest, "person": "ann", "reason": "because", "via": "web"},
     )

@@ -205,7 +205,7 @@ def test_a_stricter_policy_tightens_what_waits_and_makes_old_cards_stale() -> No
         call=tightened,
         event=Event.TIGHTEN,
         previous=Status.PENDING,
-        funds=Funds.KEEP,
+        funds=Funds.LOWER,
         actor="policy",
         facts={"digest": tightened.digest, "policy": "q" * 64},
     )

@@ -74,8 +74,10 @@ async def ask(store: SqlStore, number: int, rules: Rulebook, agent: str = "ops-a
     return await store.admit(asked, verdict.demand, step)
 
 
-async def vote(store: SqlStore, call: Call, rules: Rulebook, choice: Choice) -> Call:
-    ballot = Ballot(person="ann", choice=choice, digest=call.digest, via="web")
+async def vote(
+    store: SqlStore, call: Call, rules: Rulebook, choice: Choice, typed: str | None = None
+) -> Call:
+    ballot = Ballot(person="ann", choice=choice, digest=call.digest, via="web", amount=typed)
     verdict = rules.judge(call.asked.agent, "shop", BUY, canonical.read(call.asked.arguments))
 
     def step(call: Call, now: datetime) -> Change:

@@ -24,6 +24,9 @@ from approval.core.call import (
     ToolCall,
     Vote,
 )
+from approval.core.demand import Terms
+from approval.core.money import CAP, Money
+from approval.core.price import Asking
 from approval.store import rows
 from approval.store.tables import attempts, call_bodies, calls, metadata, votes
 from tests.factories import NOW, make_call
@@ -46,6 +49,7 @@ requirements = st.builds(
     on_disconnect=st.sampled_from(OnDisconnect),
     notify=st.lists(texts, max_size=2).map(tuple),
 )
+moneys = st.builds(Money, st.integers(0, CAP), st.sampled_from(["USD", "JPY"]))
 given_votes = st.builds(
     Vote,
     person=texts,
@@ -54,6 +58,7 @@ given_votes = st.builds(
     at=moments,
     via=texts,
     reason=texts,
+    amount=st.none() | moneys,
 )
 given_attempts = st.builds(
     Attempt,
@@ -116,6 +121,14 @@ def kept(call: Call) -> Call:
         back = rows.to_call(row, given, attempt)
         connection.rollback()
     return back
+
+
+@given(moneys, st.none() | st.builds(Asking, up_to=moneys, allow_zero=st.booleans()))
+def test_a_price_comes_back_with_whether_and_up_to_what_it_is_typed(
+    amount: Money, asking: Asking | None
+) -> None:
+    call = make_call(amount=amount, terms=Terms(asking=asking))
+    assert kept(call) == call
 
 
 @settings(deadline=None)

@@ -80,7 +80,10 @@ async def test_the_database_itself_refuses_a_second_open_attempt_and_a_second_eq
     store: SqlStore, database: Database
 ) -> None:
     call = await hold(store)
-    a_vote = f"INSERT INTO vote VALUES ('{call.id}', 'ann', 'approve', 'd', 0, 'web', '')"
+    a_vote = (
+        "INSERT INTO vote (call_id, person, choice, digest, at, via, reason)"
+        f" VALUES ('{call.id}', 'ann', 'approve', 'd', 0, 'web', '')"
+    )
     await database.execute(AN_ATTEMPT.format(call.id, 1, "NULL"))
     await database.execute(a_vote)
     for twice in (AN_ATTEMPT.format(call.id, 2, "NULL"), a_vote):

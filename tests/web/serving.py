@@ -62,8 +62,23 @@ class Site:
         verdict = rules.judge(asked.agent, asked.upstream, asked.tool, given)
         return (await self.service.submit(asked, verdict)).call
 
-    async def decide(self, call: Call, person: str, choice: Choice, reason: str = "") -> Call:
-        cast = Ballot(person=person, choice=choice, digest=call.digest, via="test", reason=reason)
+    async def decide(
+        self,
+        call: Call,
+        person: str,
+        choice: Choice,
+        reason: str = "",
+        *,
+        typed: str | None = None,
+    ) -> Call:
+        cast = Ballot(
+            person=person,
+            choice=choice,
+            digest=call.digest,
+            via="test",
+            reason=reason,
+            amount=typed,
+        )
         return await self.service.decide(call.id, cast)
 
     async def run(self, call: Call, body: bytes = b'{"result":{"content":[]}}') -> Call:

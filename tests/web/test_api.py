@@ -55,6 +55,7 @@ async def test_a_waiting_call_is_answered_whole(site: Site, ann_script: Script) 
                 "arguments_digest": call.asked.arguments_digest,
                 "digest": call.digest,
                 "amount": None,
+                "up_to": None,
                 "created_at": "2026-11-21T12:00:00.000Z",
                 "decide_before": "2026-11-21T12:15:00.000Z",
                 "run_before": None,
@@ -167,6 +168,7 @@ async def test_the_result_is_answered_while_it_is_kept(site: Site, ann_script: S
             "at": "2026-11-21T12:00:00.000Z",
             "via": "test",
             "reason": "fine",
+            "amount": None,
         }
     ]
 
@@ -295,7 +297,8 @@ BODIES: list[tuple[object, int, str]] = [
     ({"decision": "reject", "reason": "x" * 1001}, 422, "reason_too_long"),
     ({"decision": "reject", "reason": "\u0000"}, 422, "reason"),
     ({"decision": "reject", "reason": "\u202e"}, 422, "reason"),
-    ({"decision": "reject", "amount": "1.00"}, 422, "not_built"),
+    ({"decision": "reject", "amount": 1}, 422, "amount"),
+    ({"decision": "reject", "amount": "1.00 USD"}, 422, "amount:not_asked"),
     ({"decision": "reject", "arguments": {}}, 422, "not_built"),
     ({"decision": "reject", "grant": "1h"}, 422, "not_built"),
     ({"decision": "reject", "override": True}, 422, "not_built"),

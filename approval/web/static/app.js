@@ -128,17 +128,16 @@ function swap(old, fresh) {
   if (!page) fresh.style.minHeight = `${old.getBoundingClientRect().height}px`;
   fresh.dataset.since = String(performance.now());
   old.replaceWith(fresh);
-  if (at !== null) (fresh.querySelector(`textarea[name="${at}"]`) || fresh).focus({ preventScroll: true });
+  if (at !== null) (fresh.querySelector(`:is(textarea, input)[name="${at}"]`) || fresh).focus({ preventScroll: true });
   if (changed) announce(`${fresh.dataset.title}. ${fresh.dataset.story}`);
 }
 
 function keepWords(old, fresh) {
-  const from = old.querySelector("textarea");
-  const to = fresh.querySelector("textarea");
-  if (!from || !to) return;
-  to.value = from.value;
-  const folded = to.closest("details");
-  if (folded) folded.open = from.closest("details").open;
+  for (const to of fresh.querySelectorAll("textarea, input[name=amount]")) {
+    const from = old.querySelector(`[action="${to.form.getAttribute("action")}"] [name="${to.name}"]`);
+    if (from) to.value = from.value;
+    if (from && to.closest("details")) to.closest("details").open = from.closest("details").open;
+  }
 }
 
 // --- deciding ---
@@ -158,10 +157,10 @@ document.addEventListener(
 );
 
 const REFUSED = {
-  409: "Nothing was changed: it was decided, or is not what was shown, any more.",
   503: "The store is away and nothing was changed. Try again in a moment.",
   any: "Nothing was changed. Reload the page and look again.",
 };
+const why = async (answer) => `Nothing was changed: ${(await answer.json()).detail}`;
 
 function complain(id, text) {
   const note = document.createElement("p");
@@ -185,10 +184,12 @@ document.addEventListener("submit", async (event) => {
   for (const button of form.querySelectorAll("button")) button.disabled = true;
   try {
     // A redirect means done: the card is fetched anew either way, and tells.
-    const answer = await fetch(form.action, { method: "POST", body: fields, redirect: "manual" });
+    const headers = { Accept: "application/problem+json" };
+    const answer = await fetch(form.action, { method: "POST", body: fields, redirect: "manual", headers });
     if (answer.status === 401) return location.assign(`/calls/${id}`);
     await refresh(id);
-    if (answer.type !== "opaqueredirect") complain(id, REFUSED[answer.status] || REFUSED.any);
+    const told = [409, 422].includes(answer.status) ? await why(answer) : REFUSED[answer.status];
+    if (answer.type !== "opaqueredirect") complain(id, told || REFUSED.any);
   } catch {
     complain(id, "The service could not be reached. Look again before you decide anew.");
   } finally {

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
 
-from approval.core import canonical, meters
+from approval.core import meters
 from approval.core.call import Call
 from approval.core.demand import Demand
 from approval.core.identity import Directory
@@ -121,9 +121,7 @@ class Budgets:
         )
 
     def _demand(self, call: Call) -> Demand:
-        asked, arguments = call.asked, canonical.read(call.asked.arguments)
-        verdict = self._rules().judge(asked.agent, asked.upstream, asked.tool, arguments)
-        return verdict.demand or Demand()
+        return self._rules().judge_waiting(call).demand or Demand()
 
 
 def known(rules: Rulebook, kept: Iterable[Kept]) -> tuple[Draw, ...]:

@@ -259,10 +259,14 @@ def review(call: Call, verdict: Verdict, *, now: datetime) -> Change:
     return move(tightened, Event.TIGHTEN, "policy", facts=facts)
 
 
-def invalidate(call: Call, why: str, *, now: datetime) -> Change:
-    """End a call because what it was approved under no longer holds (T12)."""
-    ended = replace(call, ended_by="policy", note=why)
-    return move(ended, Event.INVALIDATE, "policy", now=now, facts={"why": why})
+def invalidate(call: Call, why: str, *, now: datetime, told: str = "") -> Change:
+    """End a call because what it was approved under no longer holds (T12).
+
+    `told` says more of it than the one word `why` does, to people and to the agent.
+    """
+    note = f"{why}: {told}" if told else why
+    ended = replace(call, ended_by="policy", note=note)
+    return move(ended, Event.INVALIDATE, "policy", now=now, facts={"why": note})
 
 
 # --- release ---
@@ -296,8 +300,8 @@ def claim(
 
     The policy in force and the voters' present standing are looked at once more: an approval that
     would not be given today does not run today. Neither does a call that nobody has seen as it is
-    (the decisive approval names its digest), nor one that a window which began since it was
-    admitted has no room for.
+    (the decisive approval names its digest), nor one for which a meter has no room now: its window
+    may have begun since the call was admitted, or its limit have been lowered.
 
     Raises:
         Conflict: If the call is not approved (any more).
@@ -312,7 +316,7 @@ def claim(
     held = {each.meter_id: each for each in call.reservations}
     moved = admission.rehome(verdict.demand or Demand(), held, holdings, now)
     if isinstance(moved, Refusal):
-        return invalidate(call, "budget", now=now)
+        return invalidate(call, "budget", now=now, told=moved.text)
     attempt = Attempt(number=1, owner=lease.owner, claimed_at=now, lease_until=now + lease.span)
     claimed = replace(call, attempt=attempt)
     facts = {"digest": call.digest, **attempt_facts(attempt)}
@@ -325,13 +329,22 @@ def _no_longer_approved(call: Call, directory: Directory, verdict: Verdict) -> s
     requirement = tighten(call.requirement, verdict)
     if requirement is None:
         return "policy_denies"
-    if verdict.demand is not None and verdict.demand.amount != call.amount:
+    if _costs_otherwise(call, verdict.demand):
         return "price_changed"
     if not identity.satisfied(directory, call, requirement, call.approvals):
         return "approval_no_longer_enough"
     if not any(identity.same_digest(vote.digest, call.digest) for vote in call.approvals):
         return "not_what_was_approved"
     return ""
+
+
+def _costs_otherwise(call: Call, demand: Demand | None) -> bool:
+    """Say whether the rules name another price than the one that was approved, be it lower.
+
+    Rules that name none any more have loosened. That releases nothing: the call runs at the price
+    at which it was approved, and what it holds is booked where it was reserved.
+    """
+    return demand is not None and demand.spends and demand.amount != call.amount
 
 
 def answer(call: Call, found: Answer, *, owner: str, now: datetime) -> Change:

@@ -161,7 +161,8 @@ def holdings(
 ) -> Holdings:
     """Lock and read the sums and counts of a demand, without what `call_id` itself holds.
 
-    `own` is what it holds. Those meters are locked as well, for it may be given back.
+    `own` is what it holds. Those meters are locked as well, for it may be given back; and where it
+    stands in the row that counts now, it is left out: a call that fits is not counted twice.
 
     The time is read once all is locked: whoever waited here must not write an earlier instant than
     the one it waited for, nor count in a window that has ended meanwhile.
@@ -170,30 +171,35 @@ def holdings(
         return Holdings()
     locked = [(each, _lock_count(work.connection, each)) for each in demand.counts]
     draws = {draw.meter_id: draw for draw in demand.draws}
-    for meter_id in sorted(draws.keys() | {each.meter_id for each in own}):
+    taken = {each.meter_id: each for each in own}
+    for meter_id in sorted(draws.keys() | taken.keys()):
         _lock_meter(work.connection, meter_id, draws.get(meter_id))
     rings = {each.key.id: _ring(work.connection, each, family, work.now) for each, family in locked}
     usage: dict[str, Usage] = {}
     room_at: dict[str, datetime] = {}
     for draw in demand.draws:
-        usage[draw.meter_id] = _usage(work.connection, draw, work.now, call_id or "", room_at)
+        mine = taken.get(draw.meter_id)
+        usage[draw.meter_id] = _usage(work.connection, draw, work.now, call_id or "", room_at, mine)
     return Holdings(usage=usage, rings=rings, room_at=room_at)
 
 
 def _usage(
-    connection: Connection, draw: Draw, now: datetime, call_id: str, room_at: dict[str, datetime]
+    connection: Connection,
+    draw: Draw,
+    now: datetime,
+    call_id: str,
+    room_at: dict[str, datetime],
+    own: Reservation | None,
 ) -> Usage:
-    key = {
-        "meter_id": draw.meter_id,
-        "window_start": to_microseconds(meters.window_start(draw, now)),
-    }
+    start = meters.window_start(draw, now)
+    key = {"meter_id": draw.meter_id, "window_start": to_microseconds(start)}
     row = connection.execute(_WINDOW, key).one_or_none()
     if row is None:
         connection.execute(_MAKE_WINDOW, key)
         row = connection.execute(_WINDOW, key).one()
     window = draw.meter.window
     if not isinstance(window, Rolling):
-        return Usage(held=row.held, posted=row.posted, overridden=row.overridden)
+        return _without(row, own if own is not None and own.window_start == start else None)
     counted = {
         "meter_id": draw.meter_id,
         "since": to_microseconds(window.start(now)),
@@ -342,8 +348,11 @@ def _rolled(
 def _seen(connection: Connection, draw: Draw, start: datetime, own: Reservation | None) -> Usage:
     key = {"meter_id": draw.meter_id, "window_start": to_microseconds(start)}
     row = connection.execute(_LOOK, key).one_or_none()
-    if row is None:
-        return Usage()
+    return Usage() if row is None else _without(row, own)
+
+
+def _without(row: Row[Any], own: Reservation | None) -> Usage:
+    """Read the sums of a row, leaving out what one call has taken from it."""
     taken, override = (own.taken, own.override) if own is not None else (0, 0)
     is_held = own is not None and own.state is State.HELD
     return Usage(

@@ -37,15 +37,13 @@ from approval.core.ledger import Kind, LedgerEntry, Reservation, State
 from approval.core.lifecycle import Change, Event
 from approval.core.meters import USES, Draw, Over, Usage
 from approval.core.money import Money
-from approval.core.policy import evaluate
 from approval.core.price import OnError
 from approval.core.refusals import Refusal
 from approval.core.steps import Ballot
-from approval.core.subject import Subject
 from approval.core.windows import Rolling
 from approval.errors import Forbidden
 from approval.ports import Admission, Claim, Step
-from tests.core.purchases import AGENTS, AMOUNTS, GRANT, POLICIES, TOOK, USES_LEFT
+from tests.core.purchases import AGENTS, AMOUNTS, GRANT, RULES, TOOK, USES_LEFT
 from tests.factories import Clock, make_asked, make_directory
 
 PROCESSES = ("first", "second")
@@ -94,7 +92,7 @@ class MoneyMachine(RuleBasedStateMachine):
         super().__init__()
         self.clock = Clock()
         self.till = self.make_till(self.clock)
-        self.policy = POLICIES["plain"]
+        self.rulebook = RULES["plain"]
         self.granted = False
         self.known: dict[CallId, Call] = {}
         self.sending: dict[CallId, str] = {}
@@ -129,6 +127,8 @@ class MoneyMachine(RuleBasedStateMachine):
             # 32, 33: whatever has no sound amount is never begun.
             assert not isinstance(amount, int) or isinstance(amount, bool) or not 1 <= amount <= 7
             return
+        if verdict.outcome is Outcome.ALLOW and (not verdict.demand or not verdict.demand.spends):
+            return  # it is counted, and kept nowhere
         offers = self.offers()
         change = self.till.admit(
             asked, verdict.demand, self.admission(asked, verdict, process), offers, process
@@ -152,14 +152,8 @@ class MoneyMachine(RuleBasedStateMachine):
         return admit
 
     def judge(self, asked: ToolCall) -> Verdict:
-        subject = Subject(
-            agent=asked.agent,
-            upstream=asked.upstream,
-            tool=asked.tool,
-            arguments=canonical.read(asked.arguments, limit=1000),
-            groups=AGENTS[asked.agent],
-        )
-        return evaluate(self.policy, subject)
+        arguments = canonical.read(asked.arguments, limit=1000)
+        return self.rulebook.judge(asked.agent, asked.upstream, asked.tool, arguments)
 
     def offers(self) -> tuple[Offer, ...]:
         use = Draw(meter_id="uses", key=(), meter=USES_LEFT, amount=Money(1, USES))
@@ -222,9 +216,9 @@ class MoneyMachine(RuleBasedStateMachine):
             elif not call.status.ended:
                 self.advance(call, lambda call, now: steps.expire(call, now=now), process)
 
-    @rule(policy=st.sampled_from(["plain", "plain", *POLICIES]), granted=st.booleans())
+    @rule(policy=st.sampled_from(["plain", "plain", *RULES]), granted=st.booleans())
     def reload(self, policy: str, *, granted: bool) -> None:
-        self.policy, self.granted = POLICIES[policy], granted
+        self.rulebook, self.granted = RULES[policy], granted
 
     # --- processes and upstreams ---
 
@@ -232,7 +226,7 @@ class MoneyMachine(RuleBasedStateMachine):
     @rule(data=st.data(), process=st.sampled_from(PROCESSES))
     def claim(self, data: st.DataObject, process: str) -> None:
         call = self.pick(data, Status.APPROVED)
-        verdict = self.judge(call.asked)
+        verdict = self.rulebook.judge_waiting(call)
 
         def step(call: Call, holdings: Holdings, now: datetime) -> Change:
             lease = Lease(owner=process, span=LEASE)
@@ -241,8 +235,7 @@ class MoneyMachine(RuleBasedStateMachine):
             )
 
         change = self.till.claim(call.id, verdict.demand, step, process)
-        if change.event is Event.CLAIM:
-            self.check_claimed(change, verdict)
+        self.check_claimed(call, change, verdict)
         self.saw(change, process)
 
     @precondition(lambda self: self.any_is(Status.EXECUTING, Status.IN_DOUBT))
@@ -277,10 +270,12 @@ class MoneyMachine(RuleBasedStateMachine):
     )
     def settle(self, data: st.DataObject, executed: bool, took: int | None, process: str) -> None:
         self.clock.advance(minutes=3)
-        took = took if executed else None  # a call settled as failed takes no amount
+        call = self.pick(data, Status.IN_DOUBT)
+        # What failed, or never had a price, is settled without an amount.
+        took = took if executed and call.amount is not None else None
         actual = None if took is None else Money(took, "USD")
         change = self.advance(
-            self.pick(data, Status.IN_DOUBT),
+            call,
             lambda call, now: steps.settle(
                 call, executed=executed, person="dora", evidence="", now=now, actual=actual
             ),
@@ -307,7 +302,7 @@ class MoneyMachine(RuleBasedStateMachine):
                 assert verdict.outcome is Outcome.GATE or draw.meter.over is Over.ASK
                 approvers = [f.approvers for f in call.requirement.factors]
                 assert draw.meter.soft.override_by in approvers
-            self.draws[draw.meter_id] = draw
+            self.draw(draw)
         for count in demand.counts:
             log = self.admitted.setdefault(count.key.id, [])
             log.append(now)
@@ -328,12 +323,20 @@ class MoneyMachine(RuleBasedStateMachine):
                 waits.append(log[0] + count.rate.window - now)
         assert why.retry_after in waits
 
-    def check_claimed(self, change: Change, verdict: Verdict) -> None:
-        """36: what runs now counts in the window of now, once."""
-        call, now = change.call, self.till.now()
+    def check_claimed(self, before: Call, change: Change, verdict: Verdict) -> None:
+        """36: what runs now counts in the window of now, once; and there is room for it there."""
+        call, now, demand = change.call, self.till.now(), verdict.demand or Demand()
+        fit = all(self.fits(draw, before, now) for draw in demand.draws)
+        if change.event is not Event.CLAIM:
+            assert not fit or not call.note.startswith("budget")
+            assert demand.amount != call.amount or call.note != "price_changed"
+            return
+        assert fit
+        assert demand.amount in {None, call.amount}
         made = {each.meter_id: each for each in call.reservations}
-        for draw in (verdict.demand or Demand()).draws:
-            self.draws[draw.meter_id] = draw
+        assert made.keys() >= {each.meter_id for each in before.reservations}
+        for draw in demand.draws:
+            self.draw(draw)
             window = draw.meter.window
             assert made[draw.meter_id].window_start == window.row(now)
             assert not isinstance(window, Rolling) or made[draw.meter_id].at == now
@@ -435,20 +438,40 @@ class MoneyMachine(RuleBasedStateMachine):
 
     # --- what is counted here in another way ---
 
-    def overshoot(self, draw: Draw, now: datetime) -> int:
+    def draw(self, draw: Draw) -> None:
+        """Remember the highest limit under which anything was reserved: a reload may lower it."""
+        known = self.draws.setdefault(draw.meter_id, draw)
+        if known.meter.limit < draw.meter.limit:
+            self.draws[draw.meter_id] = draw
+
+    def overshoot(self, draw: Draw, now: datetime, without: str = "") -> int:
         """Say how much of a call would be beyond the limit, by the reservations alone."""
+        counted = sum(each.taken - each.override for each in self.within(draw, now, without))
+        excess = counted + draw.amount.minor - draw.meter.limit.minor
+        return min(max(0, excess), draw.amount.minor)
+
+    def fits(self, draw: Draw, call: Call, now: datetime) -> bool:
+        """Say whether a call that waits fits in, with no more beyond than it was let pass."""
+        excess, soft = self.overshoot(draw, now, call.id), draw.meter.soft
+        if excess == 0 or soft is None:
+            return excess == 0
+        passed = sum(e.override for e in call.reservations if e.meter_id == draw.meter_id)
+        others = sum(each.override for each in self.within(draw, now, call.id))
+        return excess <= passed and others + excess <= soft.up_to.minor
+
+    def within(self, draw: Draw, now: datetime, without: str) -> list[Reservation]:
+        """Give what counts in the window of now, leaving out one call."""
         window = draw.meter.window
-        counted = sum(
-            each.taken - each.override
-            for _, each in self.rows(draw.meter_id)
-            if (
+        return [
+            each
+            for call_id, each in self.rows(draw.meter_id)
+            if call_id != without
+            and (
                 each.at > now - window.span
                 if isinstance(window, Rolling)
                 else each.window_start == window.row(now)
             )
-        )
-        excess = counted + draw.amount.minor - draw.meter.limit.minor
-        return min(max(0, excess), draw.amount.minor)
+        ]
 
     def rows(self, meter_id: str) -> list[tuple[CallId, Reservation]]:
         return [

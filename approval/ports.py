@@ -155,7 +155,10 @@ class Store(Protocol):
         ...
 
     async def kept(self) -> tuple[Kept, ...]:
-        """Name the meters that have been drawn on, at most some thousands of them."""
+        """Name every meter that has been drawn on.
+
+        They are read page by page: one that is first drawn on meanwhile may be among them or not.
+        """
         ...
 
     async def spent(

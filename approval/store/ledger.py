@@ -10,8 +10,8 @@ written: the sums of a window pass its limit for no caller, whatever was read be
 
 import json
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import UTC, date, datetime
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row, bindparam, delete, insert, select, text, update
@@ -24,10 +24,8 @@ from approval.core.meters import Draw, Usage
 from approval.core.rates import Algorithm
 from approval.core.windows import Rolling
 from approval.errors import Conflict
-from approval.ports import Kept
 from approval.store import rows
 from approval.store.tables import (
-    from_microseconds,
     ledger_entries,
     meter_windows,
     rate_counts,
@@ -45,12 +43,6 @@ MOST_ASKED_ONE_BY_ONE: Final = 4
 
 _NEVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
 """When a count that nobody has used was used last."""
-
-DAY: Final = 86_400_000_000
-"""A day in microseconds, as `_SPENT` counts days."""
-
-MOST_METERS: Final = 5000
-"""How many meters people are shown at most; admission knows no such number."""
 
 _MAKE_COUNT: Final = text(
     "INSERT INTO rate_count (id, family, n, used_at) VALUES (:id, :family, 0, :now)"
@@ -99,14 +91,6 @@ _LOOK = select(meter_windows).where(
     meter_windows.c.meter_id == bindparam("meter_id"),
     meter_windows.c.window_start == bindparam("window_start"),
 )
-_KEPT = select(meter_rows).order_by(meter_rows.c.id).limit(MOST_METERS)
-_SPENT: Final = text(
-    "SELECT meter_id, at / 86400000000 AS day,"
-    " SUM(CASE kind WHEN 'adjust' THEN -amount ELSE amount END) AS spent"
-    " FROM ledger_entry WHERE meter_id IN :ids AND at >= :since"
-    " AND kind IN ('post', 'overrun', 'adjust')"
-    " GROUP BY meter_id, at / 86400000000"
-).bindparams(bindparam("ids", expanding=True))
 _COUNTED = select(reservations).where(
     reservations.c.meter_id == bindparam("meter_id"),
     reservations.c.at > bindparam("since"),
@@ -360,23 +344,6 @@ def _without(row: Row[Any], own: Reservation | None) -> Usage:
         posted=row.posted - (0 if is_held else taken),
         overridden=row.overridden - override,
     )
-
-
-def kept(connection: Connection) -> tuple[Kept, ...]:
-    """Name the meters that have been drawn on."""
-    return tuple(rows.to_kept(row) for row in connection.execute(_KEPT).mappings())
-
-
-def spent(
-    connection: Connection, meter_ids: Collection[str], since: datetime
-) -> dict[str, dict[date, int]]:
-    """Add up what was booked on each UTC day; what a person corrected counts on the day of that."""
-    found: dict[str, dict[date, int]] = {}
-    asked = {"ids": sorted(meter_ids), "since": to_microseconds(since)}
-    for row in connection.execute(_SPENT, asked) if meter_ids else ():
-        day = from_microseconds(row.day * DAY).date()
-        found.setdefault(row.meter_id, {})[day] = int(row.spent)
-    return found
 
 
 # --- what an admitted call moves ---

@@ -181,12 +181,17 @@ class SqlStore:
         return await self._engine.read(query)
 
     async def kept(self) -> tuple[Kept, ...]:
-        return await self._engine.read(ledger.kept)
+        found: list[Kept] = []
+        while page := await self._engine.read(
+            partial(sums.kept, after=found[-1].meter_id if found else "")
+        ):
+            found += page
+        return tuple(found)
 
     async def spent(
         self, meter_ids: Collection[str], since: datetime
     ) -> Mapping[str, Mapping[date, int]]:
-        return await self._engine.read(partial(ledger.spent, meter_ids=meter_ids, since=since))
+        return await self._engine.read(partial(sums.spent, meter_ids=meter_ids, since=since))
 
     async def listen(self, call_id: CallId, listener: Listener, owner: str) -> None:
         await self._engine.write(

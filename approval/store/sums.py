@@ -8,18 +8,20 @@ What people look at of a meter is added up here too, for it locks nothing; what 
 locks, in `approval.store.ledger`.
 """
 
-from collections.abc import Iterator, Mapping
-from datetime import datetime
-from typing import TypeAlias
+from collections.abc import Collection, Iterator, Mapping
+from datetime import date, datetime
+from typing import Final, TypeAlias
 
 from sqlalchemy import Connection, bindparam, select, text
 
 from approval.core.ledger import Kind, State
 from approval.core.meters import Meter, Usage
 from approval.core.windows import Rolling
+from approval.ports import Kept
 from approval.store import rows
 from approval.store.ledger import deltas
 from approval.store.tables import (
+    from_microseconds,
     ledger_entries,
     meter_windows,
     meters,
@@ -153,6 +155,20 @@ def _words(amounts: Amounts) -> str:
 # --- what people look at ---
 
 
+PAGE: Final = 1000
+"""So many meters are read or asked about at once: all of them are told, but in no one statement."""
+
+DAY: Final = 86_400_000_000
+"""A day in microseconds, as `_SPENT` counts days."""
+
+_KEPT = select(meters).where(meters.c.id > bindparam("after")).order_by(meters.c.id).limit(PAGE)
+_SPENT: Final = text(
+    "SELECT meter_id, at / 86400000000 AS day,"
+    " SUM(CASE kind WHEN 'adjust' THEN -amount ELSE amount END) AS spent"
+    " FROM ledger_entry WHERE meter_id IN :ids AND at >= :since"
+    " AND kind IN ('post', 'overrun', 'adjust')"
+    " GROUP BY meter_id, at / 86400000000"
+).bindparams(bindparam("ids", expanding=True))
 _WINDOWS_OF = (
     select(meter_windows)
     .join(meters, meters.c.id == meter_windows.c.meter_id)
@@ -172,6 +188,26 @@ _ROLLED = (
         text("state <> 'void'"),
     )
 )
+
+
+def kept(connection: Connection, after: str) -> tuple[Kept, ...]:
+    """Name the meters that have been drawn on whose ids follow this one, a page of them."""
+    found = connection.execute(_KEPT, {"after": after}).mappings()
+    return tuple(rows.to_kept(row) for row in found)
+
+
+def spent(
+    connection: Connection, meter_ids: Collection[str], since: datetime
+) -> dict[str, dict[date, int]]:
+    """Add up what was booked on each UTC day; what a person corrected counts on the day of that."""
+    found: dict[str, dict[date, int]] = {}
+    ids = sorted(meter_ids)
+    for first in range(0, len(ids), PAGE):
+        asked = {"ids": ids[first : first + PAGE], "since": to_microseconds(since)}
+        for row in connection.execute(_SPENT, asked):
+            day = from_microseconds(row.day * DAY).date()
+            found.setdefault(row.meter_id, {})[day] = int(row.spent)
+    return found
 
 
 def used(connection: Connection, meter: Meter, now: datetime) -> Usage:

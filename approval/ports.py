@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from typing import Protocol
 
 from approval.core.admission import Counted
@@ -162,9 +162,12 @@ class Store(Protocol):
         ...
 
     async def spent(
-        self, meter_ids: Collection[str], since: datetime
-    ) -> Mapping[str, Mapping[date, int]]:
-        """Add up what was booked on each UTC day since, by meter, in minor units."""
+        self, meter_ids: Collection[str], days: Sequence[datetime]
+    ) -> Mapping[str, tuple[int, ...]]:
+        """Add up what was booked between each two of these instants, by meter, in minor units.
+
+        The instants ascend. Meters of which nothing was booked then are left out.
+        """
         ...
 
     async def listen(self, call_id: CallId, listener: Listener, owner: str) -> None:

@@ -32,15 +32,20 @@ async def test_what_people_look_at_is_what_was_booked(store: SqlStore) -> None:
     assert (await store.usage([draw]))[draw.meter_id] == Usage(held=115)
     assert (await store.usage([draw], without=call.id))[draw.meter_id] == Usage()
     assert await store.kept() == (Kept(meter_id=draw.meter_id, origin="p", name="pot", key=KEY),)
-    assert await store.spent([draw.meter_id], NOW - timedelta(days=1)) == {}
+    assert await store.spent([draw.meter_id], days(-1, 2)) == {}
     done = Answer(status=Status.EXECUTED, body=b"{}")
     await store.advance(call.id, lambda call, now: steps.answer(call, done, owner="me", now=now))
     assert (await store.usage([draw]))[draw.meter_id] == Usage(posted=115)
     assert (await store.usage([draw], without=call.id))[draw.meter_id] == Usage()
-    booked = {draw.meter_id: {NOW.date(): 115}}
-    assert await store.spent([draw.meter_id], NOW - timedelta(days=1)) == booked
-    assert await store.spent([draw.meter_id], NOW + timedelta(days=1)) == {}
-    assert await store.spent([], NOW - timedelta(days=1)) == {}
+    assert await store.spent([draw.meter_id], days(-1, 2)) == {draw.meter_id: (0, 115, 0)}
+    assert await store.spent([draw.meter_id], days(0, 1)) == {draw.meter_id: (115,)}
+    assert await store.spent([draw.meter_id], days(-2, 0)) == {}  # the last instant is outside
+    assert await store.spent([draw.meter_id], days(1, 3)) == {}
+    assert await store.spent([], days(-1, 2)) == {}
+
+
+def days(first: int, end: int) -> list[datetime]:
+    return [NOW + timedelta(days=number) for number in range(first, end + 1)]
 
 
 async def test_all_meters_are_named_however_many_there_are(
@@ -60,8 +65,8 @@ async def test_all_meters_are_named_however_many_there_are(
     ids = [each.meter_id for each in await store.kept()]
     assert len(ids) == count
     assert set(ids) == {f"m{number}" for number in range(1, count + 1)}
-    spent = await store.spent(ids, NOW - timedelta(days=1))
-    assert spent == {f"m{n}": {NOW.date(): n} for n in range(1, count + 1)}
+    spent = await store.spent(ids, days(-1, 1))
+    assert spent == {f"m{n}": (0, n) for n in range(1, count + 1)}
 
 
 async def spending(store: SqlStore, demand: Demand) -> Call:

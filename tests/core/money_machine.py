@@ -184,12 +184,16 @@ class MoneyMachine(RuleBasedStateMachine):
             )
 
     @precondition(lambda self: self.any_is(Status.PENDING))
-    @rule(data=st.data(), process=st.sampled_from(PROCESSES))
-    def approve(self, data: st.DataObject, process: str) -> None:
-        """Do what most people do: look at the card and say yes, all who are asked."""
+    @rule(data=st.data(), rules=st.sampled_from(["", *RULES]), process=st.sampled_from(PROCESSES))
+    def approve(self, data: st.DataObject, rules: str, process: str) -> None:
+        """Do what most people do: say yes. It may then run at once, under other rules."""
+        call = self.pick(data, Status.PENDING)
         for person in ("ann", "bob"):
-            if self.any_is(Status.PENDING):
-                self.vote(self.pick(data, Status.PENDING), person, Choice.APPROVE, process)
+            if self.known[call.id].status is Status.PENDING:
+                self.vote(call, person, Choice.APPROVE, process)
+        if rules and self.known[call.id].status is Status.APPROVED:
+            self.rulebook = RULES[rules]
+            self.run(self.known[call.id], process)
 
     @precondition(lambda self: self.any_is(Status.PENDING, Status.APPROVED))
     @rule(data=st.data(), process=st.sampled_from(PROCESSES))
@@ -225,7 +229,9 @@ class MoneyMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.any_is(Status.APPROVED))
     @rule(data=st.data(), process=st.sampled_from(PROCESSES))
     def claim(self, data: st.DataObject, process: str) -> None:
-        call = self.pick(data, Status.APPROVED)
+        self.run(self.pick(data, Status.APPROVED), process)
+
+    def run(self, call: Call, process: str) -> None:
         verdict = self.rulebook.judge_waiting(call)
 
         def step(call: Call, holdings: Holdings, now: datetime) -> Change:

@@ -426,13 +426,13 @@ AS_IT_IS = settings(
     deadline=None, phases=(Phase.explicit, Phase.generate), database=None, print_blob=False
 )
 TestCrowds = SqliteCrowds.TestCase
-TestCrowds.settings = settings(AS_IT_IS, max_examples=15, stateful_step_count=20)
+TestCrowds.settings = settings(AS_IT_IS, max_examples=20, stateful_step_count=20)
 
 
 @pytest.mark.postgres
 def test_crowds_in_postgres(postgres_server: Server, caplog: pytest.LogCaptureFixture) -> None:
     PostgresCrowds.server = postgres_server
-    limits = settings(AS_IT_IS, max_examples=5, stateful_step_count=15)
+    limits = settings(AS_IT_IS, max_examples=10, stateful_step_count=15)
     run_state_machine_as_test(PostgresCrowds, settings=limits)
     circles = [each for each in caplog.records if "40P01" in str(vars(each).get("error"))]
     assert circles == []

@@ -6,10 +6,11 @@ store's lock.
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
-from typing import Final
+from datetime import date, datetime
+from typing import Final, TypeAlias
+from zoneinfo import ZoneInfo
 
-from approval.core import canonical, meters
+from approval.core import meters
 from approval.core.call import Call
 from approval.core.demand import Demand
 from approval.core.identity import Directory
@@ -18,11 +19,15 @@ from approval.core.money import CAP, Money
 from approval.core.policy import Policy
 from approval.core.rulebook import Rulebook
 from approval.core.scopes import Key, Scope
-from approval.core.windows import Calendar, Rolling, Window
+from approval.core.windows import Calendar, Rolling, Window, last_days
 from approval.ports import Kept, Store
 
 DAYS: Final = 30
 """How far back people see what was spent."""
+
+
+Days: TypeAlias = tuple[tuple[date, int], ...]
+"""What was spent on each day, in minor units."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,14 +40,17 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pot:
-    """One meter of somebody's, as it is now; `days` are the last thirty, the oldest first."""
+    """One meter of somebody's, as it is now; `days` are the last thirty, the oldest first.
+
+    A day is one of the zone in which the meter's windows begin; of UTC, where none is named.
+    """
 
     meter: Meter
     meter_id: str
     key: Key
     usage: Usage
     until: datetime | None
-    days: tuple[tuple[date, int], ...] = ()
+    days: Days = ()
 
     @property
     def whose(self) -> str:
@@ -107,10 +115,7 @@ class Budgets:
         now = await self._store.now()
         draws = known(self._rules(), await self._store.kept())
         usage = await self._store.usage(draws)
-        today = now.astimezone(UTC).date()
-        days = [today - timedelta(days=ago) for ago in reversed(range(DAYS))]
-        since = datetime.combine(days[0], time(), UTC)
-        spent = await self._store.spent([draw.meter_id for draw in draws], since)
+        days = await self._days(draws, now)
         return tuple(
             Pot(
                 meter=draw.meter,
@@ -118,15 +123,28 @@ class Budgets:
                 key=draw.key,
                 usage=usage[draw.meter_id],
                 until=_until(draw.meter.window, now),
-                days=tuple((day, spent.get(draw.meter_id, {}).get(day, 0)) for day in days),
+                days=days[draw.meter_id],
             )
             for draw in draws
         )
 
+    async def _days(self, draws: Iterable[Draw], now: datetime) -> dict[str, Days]:
+        """Read what was spent on each of the last days, as the clocks of each meter have them."""
+        by_zone: dict[str, list[str]] = {}
+        for draw in draws:
+            by_zone.setdefault(zone_of(draw.meter.window), []).append(draw.meter_id)
+        found: dict[str, Days] = {}
+        for zone, meter_ids in by_zone.items():
+            bounds = last_days(zone, now, DAYS)
+            dates = [start.astimezone(ZoneInfo(zone)).date() for start in bounds[:-1]]
+            spent = await self._store.spent(meter_ids, bounds)
+            for meter_id in meter_ids:
+                sums = spent.get(meter_id, (0,) * DAYS)
+                found[meter_id] = tuple(zip(dates, sums, strict=True))
+        return found
+
     def _demand(self, call: Call) -> Demand:
-        asked, arguments = call.asked, canonical.read(call.asked.arguments)
-        verdict = self._rules().judge(asked.agent, asked.upstream, asked.tool, arguments)
-        return verdict.demand or Demand()
+        return self._rules().judge_waiting(call).demand or Demand()
 
 
 def known(rules: Rulebook, kept: Iterable[Kept]) -> tuple[Draw, ...]:
@@ -174,6 +192,7 @@ def document(pot: Pot) -> dict[str, object]:
         "scope": {str(scope): value for scope, value in pot.key},
         "window": window.kind,
         "window_seconds": seconds,
+        "zone": zone_of(window),
         "limit": dict(pot.meter.limit.plain()),
         "spent": dict(pot.spent.plain()),
         "held": dict(pot.held.plain()),
@@ -215,6 +234,11 @@ def _nothing(meter: Meter, key: Key) -> Draw:
 
 def _by_name(draw: Draw) -> tuple[str, str, str]:
     return draw.meter.name, str([value or "" for _, value in draw.key]), draw.meter_id
+
+
+def zone_of(window: Window) -> str:
+    """Name the zone whose days a meter is told by."""
+    return window.zone if isinstance(window, Calendar) else "UTC"
 
 
 def _until(window: Window, now: datetime) -> datetime | None:

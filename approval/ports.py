@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from typing import Protocol
 
 from approval.core.admission import Counted
@@ -155,13 +155,19 @@ class Store(Protocol):
         ...
 
     async def kept(self) -> tuple[Kept, ...]:
-        """Name the meters that have been drawn on, at most some thousands of them."""
+        """Name every meter that has been drawn on.
+
+        They are read page by page: one that is first drawn on meanwhile may be among them or not.
+        """
         ...
 
     async def spent(
-        self, meter_ids: Collection[str], since: datetime
-    ) -> Mapping[str, Mapping[date, int]]:
-        """Add up what was booked on each UTC day since, by meter, in minor units."""
+        self, meter_ids: Collection[str], days: Sequence[datetime]
+    ) -> Mapping[str, tuple[int, ...]]:
+        """Add up what was booked between each two of these instants, by meter, in minor units.
+
+        The instants ascend. Meters of which nothing was booked then are left out.
+        """
         ...
 
     async def listen(self, call_id: CallId, listener: Listener, owner: str) -> None:

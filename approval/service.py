@@ -17,7 +17,7 @@ from functools import partial
 from typing import Final, Self
 
 from approval.budgets import Budgets
-from approval.core import admission, canonical, identity, intake, steps
+from approval.core import admission, identity, intake, steps
 from approval.core.audit import Entry, Tag, Written
 from approval.core.call import (
     Answer,
@@ -457,9 +457,7 @@ class Service:
     # --- inside ---
 
     def _judge(self, call: Call) -> Verdict:
-        asked = call.asked
-        arguments = canonical.read(asked.arguments)
-        return self.rules.judge(asked.agent, asked.upstream, asked.tool, arguments)
+        return self.rules.judge_waiting(call)
 
     async def _advance(self, call_id: CallId, step: Step) -> Change:
         change = await self._store.advance(call_id, step)

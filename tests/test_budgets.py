@@ -1,7 +1,9 @@
 """What people see of budgets: the sums that are in the database, without what they ask about."""
 
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,8 @@ from approval.core.call import Answer, Call, Choice, Status
 from approval.service import Service
 from tests.factories import PRICE_PURCHASES, Clock, make_asked, make_rulebook, make_service
 from tests.sending import OK, Upstream, ballot
+
+BUY = "create_incoming_phone_number"
 
 
 @pytest.fixture
@@ -125,6 +129,7 @@ async def test_every_pot_is_told_with_what_is_spent_held_and_left(
         "scope": {"agent": "ops-agent"},
         "window": "month",
         "window_seconds": None,
+        "zone": "UTC",
         "limit": {"amount": "50.00", "currency": "USD"},
         "spent": {"amount": "2.30", "currency": "USD"},
         "held": {"amount": "1.15", "currency": "USD"},
@@ -143,6 +148,61 @@ async def test_days_beyond_the_last_thirty_are_not_told(service: Service, clock:
     assert sum(minor for _, minor in (await service.budgets.pots())[0].days) == 115
     clock.advance(days=1)
     assert sum(minor for _, minor in (await service.budgets.pots())[0].days) == 0
+
+
+@pytest.mark.parametrize(
+    ("zone", "bought", "told"),
+    [
+        # Clocks go back an hour on 25 October: the day has 25 hours, and midnight is an hour later.
+        (
+            "Europe/Berlin",
+            ["2026-10-24T21:59", "2026-10-24T22:00", "2026-10-25T22:59", "2026-10-25T23:00"],
+            {"2026-10-24": 115, "2026-10-25": 230, "2026-10-26": 115},
+        ),
+        # Midnight comes twice on 1 November; the second still belongs to the day that has begun.
+        (
+            "America/Havana",
+            ["2026-11-01T03:59", "2026-11-01T04:00", "2026-11-01T05:30", "2026-11-02T05:00"],
+            {"2026-10-31": 115, "2026-11-01": 230, "2026-11-02": 115},
+        ),
+        (
+            "UTC",
+            ["2026-10-24T21:59", "2026-10-24T23:59", "2026-10-25T00:00", "2026-10-25T23:00"],
+            {"2026-10-24": 230, "2026-10-25": 230},
+        ),
+    ],
+)
+async def test_days_are_those_of_the_meters_zone_however_long_they_are(
+    tmp_path: Path, zone: str, bought: list[str], told: dict[str, int]
+) -> None:
+    price = {"amount": {"fixed": "1.15 USD"}, "meters": ["there", "rolling"]}
+    window = {"calendar": "month", "zone": zone}
+    rules = make_rulebook(
+        {
+            "dialect": "approval-1",
+            "version": "1",
+            "default": "deny",
+            "tools": {BUY: {"spend": price, "require_approval": [{"approvers": "finance"}]}},
+            "meters": {
+                "there": {"limit": "50.00 USD", "window": window, "scope": []},
+                "rolling": {"limit": "50.00 USD", "window": {"rolling": "30d"}, "scope": []},
+            },
+        }
+    )
+    clock = Clock()
+    async with make_service(tmp_path, clock=clock, rules=rules) as service:
+        for number, at in enumerate(bought):
+            clock.now = datetime.fromisoformat(f"{at}:00+00:00")
+            await buy(service, f"+{number}")
+        rolling, there = await service.budgets.pots()
+    assert {str(day): minor for day, minor in there.days if minor} == told
+    assert [day for day, _ in there.days] == sorted({day for day, _ in there.days})
+    assert len(there.days) == 30
+    assert [document(pot)["zone"] for pot in (rolling, there)] == ["UTC", zone]
+    by_utc = Counter(datetime.fromisoformat(at).date() for at in bought)
+    assert {day: minor for day, minor in rolling.days if minor} == {
+        day: 115 * times for day, times in by_utc.items()
+    }
 
 
 async def test_sums_of_a_meter_that_means_something_else_now_are_not_shown(

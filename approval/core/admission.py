@@ -133,7 +133,9 @@ def rehome(
 ) -> tuple[Booking, ...] | Refusal:
     """Move what a call holds to where it counts now that it is about to run (property 36).
 
-    A meter that came into force since it was admitted is drawn on too: nothing loosens by waiting.
+    A meter that came into force since it was admitted is drawn on too, and a limit that was lowered
+    since is kept: nothing loosens by waiting. Rates are not looked at. They bound how many calls
+    are admitted, and this one was.
     """
     bookings: list[Booking] = []
     for draw in demand.draws:

@@ -79,11 +79,13 @@ def bounded(call: Call, demand: Demand | None) -> Call:
 def price_stands(call: Call, demand: Demand | None) -> bool:
     """Say whether an approved call has the price that the policy in force gives it.
 
-    Where that is left to approvers one has typed it, and may still type it today.
+    Where that is left to approvers one has typed it, and may still type it today. Rules that name
+    none any more have loosened. That releases nothing: the call runs at the price at which it was
+    approved, and what it holds is booked where it was reserved.
     """
     if call.amount is not None and call.cost is None:
         return False
-    if demand is None:
+    if demand is None or not demand.spends:
         return True
     now = demand.terms.asking
     if now is None or call.amount is None:

@@ -159,10 +159,14 @@ def unite(demands: Iterable[Demand]) -> Demand | None:
 
 def under(demand: Demand | None, offers: Iterable[Offer]) -> Demand | None:
     """Add what grants have taken from them to what a call takes anyway."""
-    drawn = tuple(Demand(draws=offer.draws) for offer in offers)
-    if not drawn:
-        return demand
-    return replace(demand or Demand(), draws=_each_once((demand or Demand(), *drawn)))
+    given = tuple(offers)
+    return besides(demand, [draw for each in given for draw in each.draws]) if given else demand
+
+
+def besides(demand: Demand | None, draws: Iterable[Draw]) -> Demand:
+    """Add further draws to what a call takes anyway."""
+    demand = demand or Demand()
+    return replace(demand, draws=_each_once((demand, Demand(draws=tuple(draws)))))
 
 
 def _at_one_bound(found: tuple[Demand, ...]) -> tuple[Demand, ...]:

@@ -150,18 +150,19 @@ def rehome(held: Reservation, draw: Draw, usage: Usage, now: datetime) -> Bookin
 
     It was made when the call was admitted; since then the window may have ended, or the meter may
     have changed. `usage` is that of the row it moves to, without this reservation. What people
-    let pass moves along as far as it is still needed. None when there is no room.
+    let pass moves along as far as it is still needed. None when there is no room, which is looked
+    at where it stays as well: the limit may have been lowered since.
 
     Raises:
         ValueError: If the reservation is not held.
     """
     _check(held, State.HELD)
-    row = (draw.meter_id, window_start(draw, now))
-    if row == (held.meter_id, held.window_start) and not isinstance(draw.meter.window, Rolling):
-        return Booking(reservation=held)
     moved = _placed(replace(draw, amount=held.amount), usage, now, up_to=held.override)
     if moved is None:
         return None
+    row = (draw.meter_id, window_start(draw, now))
+    if row == (held.meter_id, held.window_start) and not isinstance(draw.meter.window, Rolling):
+        return Booking(reservation=held)
     return Booking(reservation=moved.reservation, entries=(*void(held).entries, *moved.entries))
 
 

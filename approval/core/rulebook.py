@@ -1,14 +1,15 @@
 """Everything a configuration says about who may do what: one immutable value, swapped whole."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from approval.core import canonical, grants, policy
-from approval.core.call import Outcome, Reason, ToolCall, Verdict
+from approval.core.call import Call, Outcome, Reason, ToolCall, Verdict
 from approval.core.canonical import JSON
-from approval.core.demand import Offer
+from approval.core.demand import Offer, besides
 from approval.core.grants import Grant
 from approval.core.identity import Agent, Directory
+from approval.core.meters import all_draws
 from approval.core.policy import Policy
 from approval.core.subject import Subject
 
@@ -41,6 +42,25 @@ class Rulebook:
             return verdict
         return policy.combine(verdict, policy.evaluate(narrower, subject))
 
+    def judge_waiting(self, call: Call) -> Verdict:
+        """Judge a call that waits, under rules that may have come into force since it was admitted.
+
+        What it holds of a meter that is still there it draws on, even if no rule says so any more:
+        a rule that charges less has loosened, which releases nothing that waits.
+        """
+        asked, arguments = call.asked, canonical.read(call.asked.arguments)
+        verdict = self.judge(asked.agent, asked.upstream, asked.tool, arguments)
+        drawn = verdict.demand.draws if verdict.demand is not None else ()
+        left = {each.meter_id for each in call.reservations} - {draw.meter_id for draw in drawn}
+        asker = self.directory.agents.get(asked.agent)
+        if not left or call.amount is None or asker is None or verdict.outcome is Outcome.DENY:
+            return verdict
+        subject = subject_of(asker, asked.upstream, asked.tool, arguments)
+        covering = self._covering(asked.agent, asked.upstream)
+        known = [meter for rules in covering for meter in rules.meters.values()]
+        held = [d for d in all_draws(known, subject, call.amount) if d.meter_id in left]
+        return replace(verdict, demand=besides(verdict.demand, held)) if held else verdict
+
     def offers(
         self, asked: ToolCall, verdict: Verdict, issued: Iterable[Grant]
     ) -> tuple[Offer, ...]:
@@ -57,8 +77,11 @@ class Rulebook:
 
     def hides(self, agent: Agent, upstream: str, tool: str) -> bool:
         """Say whether a policy keeps this tool out of the agent's listing."""
-        covering = (self.policies.get(upstream), self.narrowing.get((agent.name, upstream)))
-        return any(rules is not None and policy.is_hidden(rules, tool) for rules in covering)
+        return any(policy.is_hidden(each, tool) for each in self._covering(agent.name, upstream))
+
+    def _covering(self, agent: str, upstream: str) -> tuple[Policy, ...]:
+        found = (self.policies.get(upstream), self.narrowing.get((agent, upstream)))
+        return tuple(each for each in found if each is not None)
 
 
 def subject_of(asker: Agent, upstream: str, tool: str, arguments: JSON) -> Subject:

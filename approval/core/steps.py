@@ -288,10 +288,14 @@ def review(call: Call, verdict: Verdict, *, now: datetime) -> Change:
     return move(tightened, Event.TIGHTEN, "policy", facts=facts, actual=up_to)
 
 
-def invalidate(call: Call, why: str, *, now: datetime) -> Change:
-    """End a call because what it was approved under no longer holds (T12)."""
-    ended = replace(call, ended_by="policy", note=why)
-    return move(ended, Event.INVALIDATE, "policy", now=now, facts={"why": why})
+def invalidate(call: Call, why: str, *, now: datetime, told: str = "") -> Change:
+    """End a call because what it was approved under no longer holds (T12).
+
+    `told` says more of it than the one word `why` does, to people and to the agent.
+    """
+    note = f"{why}: {told}" if told else why
+    ended = replace(call, ended_by="policy", note=note)
+    return move(ended, Event.INVALIDATE, "policy", now=now, facts={"why": note})
 
 
 # --- release ---
@@ -325,8 +329,8 @@ def claim(
 
     The policy in force and the voters' present standing are looked at once more: an approval that
     would not be given today does not run today. Neither does a call that nobody has seen as it is
-    (the decisive approval names its digest), nor one that a window which began since it was
-    admitted has no room for.
+    (the decisive approval names its digest), nor one for which a meter has no room now: its window
+    may have begun since the call was admitted, or its limit have been lowered.
 
     Raises:
         Conflict: If the call is not approved (any more).
@@ -341,7 +345,7 @@ def claim(
     held = {each.meter_id: each for each in call.reservations}
     moved = admission.rehome(asking.demanded(call, verdict.demand), held, holdings, now)
     if isinstance(moved, Refusal):
-        return invalidate(call, "budget", now=now)
+        return invalidate(call, "budget", now=now, told=moved.text)
     attempt = Attempt(number=1, owner=lease.owner, claimed_at=now, lease_until=now + lease.span)
     claimed = replace(call, attempt=attempt)
     facts = {"digest": call.digest, **attempt_facts(attempt)}

@@ -135,6 +135,18 @@ class AllTime:
 Window: TypeAlias = Calendar | Rolling | AllTime
 
 
+def last_days(zone: str, now: datetime, count: int) -> tuple[datetime, ...]:
+    """Give the instants at which the last `count` days of a zone began, and when today ends.
+
+    The oldest comes first. Clocks of the zone show the day that each begins, however long it is.
+    """
+    day = Calendar(unit=Unit.DAY, zone=zone)
+    bounds = [day.end(now), day.start(now)]
+    while len(bounds) <= count:
+        bounds.append(day.start(bounds[-1] - timedelta.resolution))
+    return tuple(reversed(bounds))
+
+
 @cache
 def is_zone(name: str) -> bool:
     """Say whether `name` is a zone on every machine: spelled exactly, and not its own `localtime`.

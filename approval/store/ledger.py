@@ -10,8 +10,8 @@ written: the sums of a window pass its limit for no caller, whatever was read be
 
 import json
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import UTC, date, datetime
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from sqlalchemy import Row, bindparam, delete, insert, select, text, update
@@ -24,11 +24,9 @@ from approval.core.meters import Draw, Usage
 from approval.core.rates import Algorithm
 from approval.core.windows import Rolling
 from approval.errors import Conflict
-from approval.ports import Kept
 from approval.store import rows
 from approval.store.prepared import Executor
 from approval.store.tables import (
-    from_microseconds,
     ledger_entries,
     meter_windows,
     rate_counts,
@@ -46,12 +44,6 @@ MOST_ASKED_ONE_BY_ONE: Final = 4
 
 _NEVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
 """When a count that nobody has used was used last."""
-
-DAY: Final = 86_400_000_000
-"""A day in microseconds, as `_SPENT` counts days."""
-
-MOST_METERS: Final = 5000
-"""How many meters people are shown at most; admission knows no such number."""
 
 _MAKE_COUNT: Final = text(
     "INSERT INTO rate_count (id, family, n, used_at) VALUES (:id, :family, 0, :now)"
@@ -100,14 +92,6 @@ _LOOK = select(meter_windows).where(
     meter_windows.c.meter_id == bindparam("meter_id"),
     meter_windows.c.window_start == bindparam("window_start"),
 )
-_KEPT = select(meter_rows).order_by(meter_rows.c.id).limit(MOST_METERS)
-_SPENT: Final = text(
-    "SELECT meter_id, at / 86400000000 AS day,"
-    " SUM(CASE kind WHEN 'adjust' THEN -amount ELSE amount END) AS spent"
-    " FROM ledger_entry WHERE meter_id IN :ids AND at >= :since"
-    " AND kind IN ('post', 'overrun', 'adjust')"
-    " GROUP BY meter_id, at / 86400000000"
-).bindparams(bindparam("ids", expanding=True))
 _COUNTED = select(reservations).where(
     reservations.c.meter_id == bindparam("meter_id"),
     reservations.c.at > bindparam("since"),
@@ -162,7 +146,8 @@ def holdings(
 ) -> Holdings:
     """Lock and read the sums and counts of a demand, without what `call_id` itself holds.
 
-    `own` is what it holds. Those meters are locked as well, for it may be given back.
+    `own` is what it holds. Those meters are locked as well, for it may be given back; and where it
+    stands in the row that counts now, it is left out: a call that fits is not counted twice.
 
     The time is read once all is locked: whoever waited here must not write an earlier instant than
     the one it waited for, nor count in a window that has ended meanwhile.
@@ -171,30 +156,35 @@ def holdings(
         return Holdings()
     locked = [(each, _lock_count(work.connection, each)) for each in demand.counts]
     draws = {draw.meter_id: draw for draw in demand.draws}
-    for meter_id in sorted(draws.keys() | {each.meter_id for each in own}):
+    taken = {each.meter_id: each for each in own}
+    for meter_id in sorted(draws.keys() | taken.keys()):
         _lock_meter(work.connection, meter_id, draws.get(meter_id))
     rings = {each.key.id: _ring(work.connection, each, family, work.now) for each, family in locked}
     usage: dict[str, Usage] = {}
     room_at: dict[str, datetime] = {}
     for draw in demand.draws:
-        usage[draw.meter_id] = _usage(work.connection, draw, work.now, call_id or "", room_at)
+        mine = taken.get(draw.meter_id)
+        usage[draw.meter_id] = _usage(work.connection, draw, work.now, call_id or "", room_at, mine)
     return Holdings(usage=usage, rings=rings, room_at=room_at)
 
 
 def _usage(
-    connection: Executor, draw: Draw, now: datetime, call_id: str, room_at: dict[str, datetime]
+    connection: Executor,
+    draw: Draw,
+    now: datetime,
+    call_id: str,
+    room_at: dict[str, datetime],
+    own: Reservation | None,
 ) -> Usage:
-    key = {
-        "meter_id": draw.meter_id,
-        "window_start": to_microseconds(meters.window_start(draw, now)),
-    }
+    start = meters.window_start(draw, now)
+    key = {"meter_id": draw.meter_id, "window_start": to_microseconds(start)}
     row = connection.execute(_WINDOW, key).one_or_none()
     if row is None:
         connection.execute(_MAKE_WINDOW, key)
         row = connection.execute(_WINDOW, key).one()
     window = draw.meter.window
     if not isinstance(window, Rolling):
-        return Usage(held=row.held, posted=row.posted, overridden=row.overridden)
+        return _without(row, own if own is not None and own.window_start == start else None)
     counted = {
         "meter_id": draw.meter_id,
         "since": to_microseconds(window.start(now)),
@@ -343,8 +333,11 @@ def _rolled(
 def _seen(connection: Executor, draw: Draw, start: datetime, own: Reservation | None) -> Usage:
     key = {"meter_id": draw.meter_id, "window_start": to_microseconds(start)}
     row = connection.execute(_LOOK, key).one_or_none()
-    if row is None:
-        return Usage()
+    return Usage() if row is None else _without(row, own)
+
+
+def _without(row: Row[Any], own: Reservation | None) -> Usage:
+    """Read the sums of a row, leaving out what one call has taken from it."""
     taken, override = (own.taken, own.override) if own is not None else (0, 0)
     is_held = own is not None and own.state is State.HELD
     return Usage(
@@ -352,23 +345,6 @@ def _seen(connection: Executor, draw: Draw, start: datetime, own: Reservation | 
         posted=row.posted - (0 if is_held else taken),
         overridden=row.overridden - override,
     )
-
-
-def kept(connection: Executor) -> tuple[Kept, ...]:
-    """Name the meters that have been drawn on."""
-    return tuple(rows.to_kept(row) for row in connection.execute(_KEPT).mappings())
-
-
-def spent(
-    connection: Executor, meter_ids: Collection[str], since: datetime
-) -> dict[str, dict[date, int]]:
-    """Add up what was booked on each UTC day; what a person corrected counts on the day of that."""
-    found: dict[str, dict[date, int]] = {}
-    asked = {"ids": sorted(meter_ids), "since": to_microseconds(since)}
-    for row in connection.execute(_SPENT, asked) if meter_ids else ():
-        day = from_microseconds(row.day * DAY).date()
-        found.setdefault(row.meter_id, {})[day] = int(row.spent)
-    return found
 
 
 # --- what an admitted call moves ---

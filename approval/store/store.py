@@ -1,8 +1,8 @@
 """The store: every method one transaction, whatever database is beneath."""
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
-from datetime import UTC, date, datetime
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Protocol, Self, TypeVar
@@ -181,12 +181,17 @@ class SqlStore:
         return await self._engine.read(query)
 
     async def kept(self) -> tuple[Kept, ...]:
-        return await self._engine.read(ledger.kept)
+        found: list[Kept] = []
+        while page := await self._engine.read(
+            partial(sums.kept, after=found[-1].meter_id if found else "")
+        ):
+            found += page
+        return tuple(found)
 
     async def spent(
-        self, meter_ids: Collection[str], since: datetime
-    ) -> Mapping[str, Mapping[date, int]]:
-        return await self._engine.read(partial(ledger.spent, meter_ids=meter_ids, since=since))
+        self, meter_ids: Collection[str], days: Sequence[datetime]
+    ) -> Mapping[str, tuple[int, ...]]:
+        return await self._engine.read(partial(sums.spent, meter_ids=meter_ids, days=days))
 
     async def listen(self, call_id: CallId, listener: Listener, owner: str) -> None:
         await self._engine.write(

@@ -8,15 +8,16 @@ What people look at of a meter is added up here too, for it locks nothing; what 
 locks, in `approval.store.ledger`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
-from sqlalchemy import Connection, bindparam, select, text
+from sqlalchemy import Connection, Select, bindparam, case, func, select, text
 
 from approval.core.ledger import Kind, State
 from approval.core.meters import Meter, Usage
 from approval.core.windows import Rolling
+from approval.ports import Kept
 from approval.store import rows
 from approval.store.ledger import deltas
 from approval.store.tables import (
@@ -153,6 +154,10 @@ def _words(amounts: Amounts) -> str:
 # --- what people look at ---
 
 
+PAGE: Final = 1000
+"""So many meters are read or asked about at once: all of them are told, but in no one statement."""
+
+_KEPT = select(meters).where(meters.c.id > bindparam("after")).order_by(meters.c.id).limit(PAGE)
 _WINDOWS_OF = (
     select(meter_windows)
     .join(meters, meters.c.id == meter_windows.c.meter_id)
@@ -172,6 +177,49 @@ _ROLLED = (
         text("state <> 'void'"),
     )
 )
+
+
+def kept(connection: Connection, after: str) -> tuple[Kept, ...]:
+    """Name the meters that have been drawn on whose ids follow this one, a page of them."""
+    found = connection.execute(_KEPT, {"after": after}).mappings()
+    return tuple(rows.to_kept(row) for row in found)
+
+
+def spent(
+    connection: Connection, meter_ids: Collection[str], days: Sequence[datetime]
+) -> dict[str, tuple[int, ...]]:
+    """Add up what was booked between each two of these instants, which ascend.
+
+    What a person corrected counts when they did so. A meter of which nothing was booked is absent.
+    """
+    found: dict[str, list[int]] = {}
+    ids, query = sorted(meter_ids), _spent(days)
+    for first in range(0, len(ids), PAGE):
+        for row in connection.execute(query, {"ids": ids[first : first + PAGE]}):
+            of_days = found.setdefault(row.meter_id, [0] * (len(days) - 1))
+            of_days[row.day] = int(row.spent)
+    return {meter_id: tuple(of_days) for meter_id, of_days in found.items()}
+
+
+def _spent(days: Sequence[datetime]) -> Select[tuple[str, int, int]]:
+    """Ask for the sums of each day; on some days clocks are changed, so none has a fixed length."""
+    entries = ledger_entries.c
+    day = case(*((entries.at < end, number) for number, end in enumerate(days[1:])))
+    sign = case((entries.kind == Kind.ADJUST.value, -entries.amount), else_=entries.amount)
+    moved = (
+        select(entries.meter_id, day.label("day"), sign.label("amount"))
+        .where(
+            entries.meter_id.in_(bindparam("ids", expanding=True)),
+            entries.at >= days[0],
+            entries.at < days[-1],
+            entries.kind.in_([Kind.POST.value, Kind.OVERRUN.value, Kind.ADJUST.value]),
+        )
+        .subquery()
+        .c
+    )
+    return select(moved.meter_id, moved.day, func.sum(moved.amount).label("spent")).group_by(
+        moved.meter_id, moved.day
+    )
 
 
 def used(connection: Connection, meter: Meter, now: datetime) -> Usage:

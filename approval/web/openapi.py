@@ -290,6 +290,7 @@ SCHEMAS: Final[Mapping[str, JSON]] = {
             "scope": {"type": "object", "additionalProperties": _TEXT_OR_NULL},
             "window": _TEXT,
             "window_seconds": {"type": ["integer", "null"]},
+            "zone": _TEXT,
             "limit": _ref("Money"),
             "spent": _ref("Money"),
             "held": _ref("Money"),

@@ -8,11 +8,9 @@ another way. The numbers name the properties of the design.
 """
 
 from collections import Counter
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Protocol
 
 import orjson
 from hypothesis import strategies as st
@@ -37,51 +35,20 @@ from approval.core.ledger import Kind, LedgerEntry, Reservation, State
 from approval.core.lifecycle import Change, Event
 from approval.core.meters import USES, Draw, Over, Usage
 from approval.core.money import Money
-from approval.core.policy import evaluate
 from approval.core.price import OnError
 from approval.core.refusals import Refusal
 from approval.core.steps import Ballot
-from approval.core.subject import Subject
 from approval.core.windows import Rolling
 from approval.errors import Conflict, Forbidden, Unreadable
-from approval.ports import Admission, Claim, Step
-from tests.core.purchases import AGENTS, AMOUNTS, GRANT, POLICIES, TOOK, TYPED, USES_LEFT
+from approval.ports import Admission, Step
+from tests.core.purchases import AGENTS, AMOUNTS, GRANT, RULES, TOOK, TYPED, USES_LEFT, as_typed
+from tests.core.till import Row, Till
 from tests.factories import Clock, make_asked, make_directory
 
 PROCESSES = ("first", "second")
 LEASE = timedelta(seconds=75)
 SPANS = ("1m", "1m", "6m", "3h", "11h", "25h", "midnight", "midnight")
 UNITS = {"m": "minutes", "h": "hours"}
-Row = tuple[str, datetime]
-
-
-class Till(Protocol):
-    """What keeps calls and their money. `process` says through whose hands."""
-
-    def admit(
-        self,
-        asked: ToolCall,
-        demand: Demand | None,
-        step: Admission,
-        offers: tuple[Offer, ...],
-        process: str,
-    ) -> Change: ...
-
-    def claim(
-        self, call_id: CallId, demand: Demand | None, step: Claim, process: str
-    ) -> Change: ...
-
-    def advance(self, call_id: CallId, step: Step, process: str) -> Change: ...
-
-    def get(self, call_id: CallId, process: str) -> Call: ...
-
-    def sums(self, process: str) -> Mapping[Row, Usage]: ...
-
-    def entries(self, process: str) -> Counter[tuple[str, LedgerEntry]]: ...
-
-    def now(self) -> datetime: ...
-
-    def close(self) -> None: ...
 
 
 class MoneyMachine(RuleBasedStateMachine):
@@ -94,7 +61,7 @@ class MoneyMachine(RuleBasedStateMachine):
         super().__init__()
         self.clock = Clock()
         self.till = self.make_till(self.clock)
-        self.policy = POLICIES["plain"]
+        self.rulebook = RULES["plain"]
         self.granted = False
         self.known: dict[CallId, Call] = {}
         self.sending: dict[CallId, str] = {}
@@ -129,6 +96,8 @@ class MoneyMachine(RuleBasedStateMachine):
             # 32, 33: whatever has no sound amount is never begun.
             assert not isinstance(amount, int) or isinstance(amount, bool) or not 1 <= amount <= 7
             return
+        if verdict.outcome is Outcome.ALLOW and (not verdict.demand or not verdict.demand.spends):
+            return  # it is counted, and kept nowhere
         offers = self.offers()
         change = self.till.admit(
             asked, verdict.demand, self.admission(asked, verdict, process), offers, process
@@ -152,14 +121,8 @@ class MoneyMachine(RuleBasedStateMachine):
         return admit
 
     def judge(self, asked: ToolCall) -> Verdict:
-        subject = Subject(
-            agent=asked.agent,
-            upstream=asked.upstream,
-            tool=asked.tool,
-            arguments=canonical.read(asked.arguments, limit=1000),
-            groups=AGENTS[asked.agent],
-        )
-        return evaluate(self.policy, subject)
+        arguments = canonical.read(asked.arguments, limit=1000)
+        return self.rulebook.judge(asked.agent, asked.upstream, asked.tool, arguments)
 
     def offers(self) -> tuple[Offer, ...]:
         use = Draw(meter_id="uses", key=(), meter=USES_LEFT, amount=Money(1, USES))
@@ -194,13 +157,21 @@ class MoneyMachine(RuleBasedStateMachine):
             )
 
     @precondition(lambda self: self.any_is(Status.PENDING))
-    @rule(data=st.data(), typed=TYPED, process=st.sampled_from(PROCESSES))
-    def approve(self, data: st.DataObject, typed: str, process: str) -> None:
-        """Do what most people do: look at the card and say yes, all who are asked."""
+    @rule(
+        data=st.data(),
+        typed=TYPED,
+        rules=st.sampled_from(["", *RULES]),
+        process=st.sampled_from(PROCESSES),
+    )
+    def approve(self, data: st.DataObject, typed: str, rules: str, process: str) -> None:
+        """Do what most people do: say yes. It may then run at once, under other rules."""
+        call = self.pick(data, Status.PENDING)
         for person in ("ann", "bob"):
-            if self.any_is(Status.PENDING):
-                call = self.pick(data, Status.PENDING)
-                self.vote(call, person, Choice.APPROVE, typed, process)
+            if self.known[call.id].status is Status.PENDING:
+                self.vote(self.known[call.id], person, Choice.APPROVE, typed, process)
+        if rules and self.known[call.id].status is Status.APPROVED:
+            self.rulebook = RULES[rules]
+            self.run(self.known[call.id], process)
 
     @precondition(lambda self: self.any_is(Status.PENDING, Status.APPROVED))
     @rule(data=st.data(), process=st.sampled_from(PROCESSES))
@@ -228,19 +199,19 @@ class MoneyMachine(RuleBasedStateMachine):
                 self.advance(call, lambda call, now: steps.expire(call, now=now), process)
 
     @rule(
-        policy=st.sampled_from(["plain", "plain", *POLICIES]),
+        policy=st.sampled_from(["plain", "plain", *RULES]),
         granted=st.booleans(),
         process=st.none() | st.sampled_from(PROCESSES),
     )
     def reload(self, policy: str, process: str | None, *, granted: bool) -> None:
-        """Put a policy in force; some process may not have come to look at what waits."""
-        self.policy, self.granted = POLICIES[policy], granted
+        """Put rules in force; some process may not have come to look at what waits."""
+        self.rulebook, self.granted = RULES[policy], granted
         if process is not None:
             for call in list(self.known.values()):
                 self.review(call, process)
 
     def review(self, call: Call, process: str) -> None:
-        verdict = self.judge(call.asked)
+        verdict = self.rulebook.judge_waiting(call)
         self.advance(call, lambda call, now: steps.review(call, verdict, now=now), process)
 
     # --- processes and upstreams ---
@@ -248,8 +219,10 @@ class MoneyMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.any_is(Status.APPROVED))
     @rule(data=st.data(), process=st.sampled_from(PROCESSES))
     def claim(self, data: st.DataObject, process: str) -> None:
-        call = self.pick(data, Status.APPROVED)
-        verdict = self.judge(call.asked)
+        self.run(self.pick(data, Status.APPROVED), process)
+
+    def run(self, call: Call, process: str) -> None:
+        verdict = self.rulebook.judge_waiting(call)
 
         def step(call: Call, holdings: Holdings, now: datetime) -> Change:
             lease = Lease(owner=process, span=LEASE)
@@ -258,8 +231,7 @@ class MoneyMachine(RuleBasedStateMachine):
             )
 
         change = self.till.claim(call.id, verdict.demand, step, process)
-        if change.event is Event.CLAIM:
-            self.check_claimed(change, verdict)
+        self.check_claimed(call, change, verdict)
         self.saw(change, process)
 
     @precondition(lambda self: self.any_is(Status.EXECUTING, Status.IN_DOUBT))
@@ -294,10 +266,12 @@ class MoneyMachine(RuleBasedStateMachine):
     )
     def settle(self, data: st.DataObject, executed: bool, took: int | None, process: str) -> None:
         self.clock.advance(minutes=3)
-        took = took if executed else None  # a call settled as failed takes no amount
+        call = self.pick(data, Status.IN_DOUBT)
+        # What failed, or never had a price, is settled without an amount.
+        took = took if executed and call.amount is not None else None
         actual = None if took is None else Money(took, "USD")
         change = self.advance(
-            self.pick(data, Status.IN_DOUBT),
+            call,
             lambda call, now: steps.settle(
                 call, executed=executed, person="dora", evidence="", now=now, actual=actual
             ),
@@ -327,7 +301,7 @@ class MoneyMachine(RuleBasedStateMachine):
                 assert verdict.outcome is Outcome.GATE or draw.meter.over is Over.ASK
                 approvers = [f.approvers for f in call.requirement.factors]
                 assert draw.meter.soft.override_by in approvers
-            self.draws[draw.meter_id] = draw
+            self.draw(draw)
         for count in demand.counts:
             log = self.admitted.setdefault(count.key.id, [])
             log.append(now)
@@ -348,12 +322,20 @@ class MoneyMachine(RuleBasedStateMachine):
                 waits.append(log[0] + count.rate.window - now)
         assert why.retry_after in waits
 
-    def check_claimed(self, change: Change, verdict: Verdict) -> None:
-        """36: what runs now counts in the window of now, once."""
-        call, now = change.call, self.till.now()
+    def check_claimed(self, before: Call, change: Change, verdict: Verdict) -> None:
+        """36: what runs now counts in the window of now, once; and there is room for it there."""
+        call, now, demand = change.call, self.till.now(), as_typed(verdict.demand, before)
+        fit = all(self.fits(draw, before, now) for draw in demand.draws)
+        if change.event is not Event.CLAIM:
+            assert not fit or not call.note.startswith("budget")
+            assert demand.asks or demand.amount != call.amount or call.note != "price_changed"
+            return
+        assert fit
+        assert demand.amount in {None, call.amount}
         made = {each.meter_id: each for each in call.reservations}
-        for draw in (verdict.demand or Demand()).draws:
-            self.draws[draw.meter_id] = draw
+        assert made.keys() >= {each.meter_id for each in before.reservations}
+        for draw in demand.draws:
+            self.draw(draw)
             window = draw.meter.window
             assert made[draw.meter_id].window_start == window.row(now)
             assert not isinstance(window, Rolling) or made[draw.meter_id].at == now
@@ -466,20 +448,40 @@ class MoneyMachine(RuleBasedStateMachine):
 
     # --- what is counted here in another way ---
 
-    def overshoot(self, draw: Draw, now: datetime) -> int:
+    def draw(self, draw: Draw) -> None:
+        """Remember the highest limit under which anything was reserved: a reload may lower it."""
+        known = self.draws.setdefault(draw.meter_id, draw)
+        if known.meter.limit < draw.meter.limit:
+            self.draws[draw.meter_id] = draw
+
+    def overshoot(self, draw: Draw, now: datetime, without: str = "") -> int:
         """Say how much of a call would be beyond the limit, by the reservations alone."""
+        counted = sum(each.taken - each.override for each in self.within(draw, now, without))
+        excess = counted + draw.amount.minor - draw.meter.limit.minor
+        return min(max(0, excess), draw.amount.minor)
+
+    def fits(self, draw: Draw, call: Call, now: datetime) -> bool:
+        """Say whether a call that waits fits in, with no more beyond than it was let pass."""
+        excess, soft = self.overshoot(draw, now, call.id), draw.meter.soft
+        if excess == 0 or soft is None:
+            return excess == 0
+        passed = sum(e.override for e in call.reservations if e.meter_id == draw.meter_id)
+        others = sum(each.override for each in self.within(draw, now, call.id))
+        return excess <= passed and others + excess <= soft.up_to.minor
+
+    def within(self, draw: Draw, now: datetime, without: str) -> list[Reservation]:
+        """Give what counts in the window of now, leaving out one call."""
         window = draw.meter.window
-        counted = sum(
-            each.taken - each.override
-            for _, each in self.rows(draw.meter_id)
-            if (
+        return [
+            each
+            for call_id, each in self.rows(draw.meter_id)
+            if call_id != without
+            and (
                 each.at > now - window.span
                 if isinstance(window, Rolling)
                 else each.window_start == window.row(now)
             )
-        )
-        excess = counted + draw.amount.minor - draw.meter.limit.minor
-        return min(max(0, excess), draw.amount.minor)
+        ]
 
     def rows(self, meter_id: str) -> list[tuple[CallId, Reservation]]:
         return [

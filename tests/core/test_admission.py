@@ -305,8 +305,12 @@ def held_in(meter: Meter, override: int = 0) -> dict[str, Reservation]:
     [
         (DAILY, 0, NOW, Usage(), ()),
         (DAILY, 0, TOMORROW - timedelta(microseconds=1), Usage(), ()),
-        # It is where it counts already: others may have filled the rest, even beyond the limit.
-        (DAILY, 0, NOW, Usage(held=5000), ()),
+        # It is where it counts already, and moves nowhere; but it fits there as anywhere.
+        (DAILY, 0, NOW, Usage(held=600), ()),
+        (DAILY, 0, NOW, Usage(held=601), None),
+        (replace(ASKING, window=DAILY.window), 100, NOW, Usage(held=700), ()),
+        (replace(ASKING, window=DAILY.window), 100, NOW, Usage(held=701), None),
+        (replace(DAILY, limit=Money(999, "USD")), 100, NOW, Usage(held=600), None),
         (DAILY, 0, TOMORROW, Usage(), (0,)),
         (DAILY, 0, TOMORROW, Usage(held=600), (0,)),
         (DAILY, 0, TOMORROW, Usage(held=601), None),
@@ -317,7 +321,8 @@ def held_in(meter: Meter, override: int = 0) -> dict[str, Reservation]:
         (replace(ASKING, window=DAILY.window), 0, TOMORROW, Usage(held=601), None),
         (ROLLING, 0, NOW, Usage(held=600), (0,)),
         (ROLLING, 0, NOW, Usage(held=601), None),
-        (POT, 0, TOMORROW, Usage(held=5000), ()),
+        (POT, 0, TOMORROW, Usage(held=600), ()),
+        (POT, 0, TOMORROW, Usage(held=601), None),
     ],
 )
 def test_what_a_call_holds_moves_to_the_window_in_which_it_runs(
@@ -347,7 +352,7 @@ def test_a_meter_that_came_since_is_drawn_on_and_nobody_let_it_pass(
     usage: Usage, *, fits: bool
 ) -> None:
     demand = demanding(POT, ASKING)
-    holdings = Holdings(usage={"asking": usage, "pot": Usage(held=1000)})
+    holdings = Holdings(usage={"asking": usage, "pot": Usage(held=600)})
     found = admission.rehome(demand, held_in(POT), holdings, NOW)
     assert isinstance(found, Refusal) is not fits
     if not isinstance(found, Refusal):

@@ -260,7 +260,8 @@ def test_a_claim_takes_what_was_typed_also_from_a_meter_that_came_later() -> Non
         "late": usd(1234),
         "pot": usd(1234),
     }
-    assert claim(call, verdict, taken=2000 - 1233).call.note == "budget"
+    note = claim(call, verdict, taken=2000 - 1233).call.note
+    assert note.startswith("budget: The limit late is 20.00 USD")
 
 
 @pytest.mark.parametrize(

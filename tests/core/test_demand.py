@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from approval.core.demand import Count, Demand, Holdings, Offer, Terms, under, unite
+from approval.core.demand import Count, Demand, Holdings, Offer, Terms, besides, under, unite
 from approval.core.meters import Draw, Meter, Usage
 from approval.core.money import Money
 from approval.core.price import Asking, OnError, OnOverrun
@@ -113,6 +113,8 @@ def test_what_grants_have_taken_is_added_to_what_is_taken_anyway() -> None:
     offers = [Offer(grant="g", draws=drawn("u")), Offer(grant="h", draws=drawn("a", "t"))]
     priced = Demand(amount=Money(100, "USD"), draws=drawn("p"), counts=counted("r"))
     assert under(priced, []) == priced
+    assert besides(priced, drawn("a")).draws == drawn("a", "p")
+    assert besides(None, drawn("a")) == Demand(draws=drawn("a"))
     assert under(None, []) is None
     assert under(None, [Offer(grant="g", draws=())]) == Demand()
     assert under(None, offers) == Demand(draws=drawn("a", "t", "u"))

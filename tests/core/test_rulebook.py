@@ -5,15 +5,19 @@ from dataclasses import replace
 
 import pytest
 
-from approval.core.call import Outcome
+from approval.core import ledger
+from approval.core.call import Call, Outcome, Verdict
 from approval.core.grants import Grant
 from approval.core.identity import Agent
 from approval.core.issued import read_issue
+from approval.core.meters import Usage
 from approval.core.rulebook import Rulebook
 from tests.factories import (
     ALLOW_EVERYTHING,
     GATE_PURCHASES,
+    NOW,
     make_asked,
+    make_call,
     make_directory,
     make_policy,
     make_verdict,
@@ -138,3 +142,93 @@ def test_the_grant_that_ends_first_is_tried_first() -> None:
     verdict = RULES.judge(asked.agent, asked.upstream, asked.tool, {})
     offered = RULES.offers(asked, verdict, given)
     assert [offer.grant for offer in offered] == ["grt_2", "grt_0", "grt_1"]
+
+
+# --- calls that wait ---
+
+
+def meter(*scope: str) -> Mapping[str, object]:
+    return {"limit": "100.00 USD", "window": {"calendar": "day"}, "scope": list(scope)}
+
+
+def charging(*names: str, price: str | None = "1.15 USD") -> Mapping[str, object]:
+    spend = {"amount": {"fixed": price}, "meters": list(names)}
+    return {
+        "dialect": "approval-1",
+        "version": "1",
+        "default": "deny",
+        "tools": {
+            BUY: {
+                "require_approval": [{"approvers": "finance"}],
+                **({"spend": spend} if price else {}),
+            }
+        },
+        "meters": {"all": meter(), "agent": meter("agent"), "tool": meter("tool")},
+    }
+
+
+def waiting(rules: Rulebook, **changes: object) -> Call:
+    """Give a call that waits and holds what these rules take of it."""
+    asked = make_asked()
+    demand = rules.judge(asked.agent, "shop", BUY, {}).demand
+    assert demand is not None
+    bookings = [ledger.reserve(draw, Usage(), NOW) for draw in demand.draws]
+    held = tuple(each.reservation for each in bookings if each is not None)
+    return make_call(**{"amount": demand.amount, "reservations": held, **changes})
+
+
+def drawn(verdict: Verdict) -> list[str]:
+    return sorted(draw.meter.name for draw in verdict.demand.draws) if verdict.demand else []
+
+
+@pytest.mark.parametrize(
+    ("now", "amount", "names"),
+    [
+        (charging("all", "agent"), "1.15 USD", ["agent", "all"]),
+        (charging("all"), "1.15 USD", ["agent", "all"]),
+        (charging("all", "tool"), "1.15 USD", ["agent", "all", "tool"]),
+        (charging("all", price="2.00 USD"), "2.00 USD", ["agent", "all"]),
+        (charging(price=None), None, ["agent", "all"]),
+        ({**charging(price=None), "meters": {"all": meter()}}, None, ["all"]),
+        ({**charging(price=None), "meters": {"all": meter("agent")}}, None, []),
+        (GATE_PURCHASES, None, []),
+        (NARROW, None, []),
+    ],
+)
+def test_a_waiting_call_draws_on_what_it_holds_of_meters_that_are_still_there(
+    now: Mapping[str, object], amount: str | None, names: list[str]
+) -> None:
+    call = waiting(
+        Rulebook(
+            directory=make_directory(), policies={"shop": make_policy(charging("all", "agent"))}
+        )
+    )
+    verdict = Rulebook(
+        directory=make_directory(), policies={"shop": make_policy(now)}
+    ).judge_waiting(call)
+    demand = verdict.demand
+    assert drawn(verdict) == names
+    assert (demand and demand.amount and str(demand.amount)) == amount
+    draws = demand.draws if demand is not None else ()
+    assert [draw.meter_id for draw in draws] == sorted(draw.meter_id for draw in draws)
+
+
+def test_a_waiting_call_draws_on_what_a_narrowing_policy_has_of_it() -> None:
+    narrowing = {("ops-agent", "shop"): make_policy(charging(price=None))}
+    rules = Rulebook(
+        directory=make_directory(),
+        policies={"shop": make_policy(GATE_PURCHASES)},
+        narrowing=narrowing,
+    )
+    call = waiting(
+        Rulebook(directory=make_directory(), policies={"shop": make_policy(charging("all"))})
+    )
+    assert drawn(rules.judge_waiting(call)) == ["all"]
+    of_another = replace(call, asked=replace(call.asked, agent="other-agent"))
+    assert drawn(rules.judge_waiting(of_another)) == []
+
+
+def test_a_waiting_call_whose_agent_is_gone_is_denied() -> None:
+    rules = Rulebook(directory=make_directory(), policies={"shop": make_policy(charging("all"))})
+    gone = replace(rules, directory=make_directory(agents={}))
+    assert gone.judge_waiting(waiting(rules)).outcome is Outcome.DENY

@@ -59,9 +59,20 @@ def claim_with(verdict: Verdict, now: datetime = LATER, **usage: int) -> Change:
 
 
 def test_a_claim_in_the_same_window_moves_no_money() -> None:
-    change = claim_with(demanding(DAILY), daily=1000)
+    change = claim_with(demanding(DAILY), daily=600)
     assert (change.event, change.bookings) == (Event.CLAIM, ())
     assert change.call.reservations == (HELD,)
+
+
+def test_a_claim_for_which_there_is_no_room_any_more_says_why_and_gives_the_money_back() -> None:
+    change = claim_with(demanding(DAILY), daily=601)
+    told = (
+        "budget: The limit daily is 10.00 USD a day; 6.01 USD is used or held, 3.99 USD is left,"
+        " this call needs 4.00 USD. It resets at 2026-11-22T00:00:00Z."
+    )
+    assert (change.event, change.call.note) == (Event.INVALIDATE, told)
+    assert change.entry().facts["why"] == told
+    assert [each.state for each in change.call.reservations] == [State.VOID]
 
 
 @pytest.mark.parametrize(("taken", "fits"), [(0, True), (600, True), (601, False)])
@@ -80,7 +91,8 @@ def test_a_claim_after_midnight_takes_from_the_new_day_or_has_no_budget(
             ["reserve", "daily", today, 400, 0],
         ]
         return
-    assert (change.event, change.call.note) == (Event.INVALIDATE, "budget")
+    assert change.event is Event.INVALIDATE
+    assert change.call.note.startswith("budget: ")
     assert reservation == replace(HELD, state=State.VOID)
     assert ledgers == [["void", "daily", yesterday, 400, 0]]
 
@@ -93,14 +105,19 @@ def test_a_meter_that_a_reload_added_is_drawn_on(taken: int, *, fits: bool) -> N
         assert [each.meter_id for each in change.call.reservations] == ["daily", "late"]
         assert all(each.state is State.HELD for each in change.call.reservations)
         return
-    assert (change.event, change.call.note) == (Event.INVALIDATE, "budget")
+    assert change.event is Event.INVALIDATE
+    assert change.call.note.startswith("budget: ")
     assert [each.state for each in change.call.reservations] == [State.VOID]
 
 
-def test_a_meter_that_a_reload_took_away_keeps_what_it_holds() -> None:
-    for verdict in (GATE, make_verdict(demand=Demand(amount=PRICE))):
-        change = claim_with(verdict)
-        assert (change.event, change.call.reservations) == (Event.CLAIM, (HELD,))
+@pytest.mark.parametrize(
+    "verdict",
+    [GATE, make_verdict(demand=Demand()), make_verdict(demand=Demand(amount=PRICE))],
+    ids=["no demand", "no price", "no meter"],
+)
+def test_a_meter_that_a_reload_took_away_keeps_what_it_holds(verdict: Verdict) -> None:
+    change = claim_with(verdict)
+    assert (change.event, change.call.reservations) == (Event.CLAIM, (HELD,))
 
 
 @pytest.mark.parametrize("amount", [Money(399, "USD"), Money(401, "USD"), Money(400, "EUR")])

@@ -7,7 +7,17 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from approval.core.windows import ALWAYS, AllTime, Calendar, Rolling, Unit, Weekday, Window, is_zone
+from approval.core.windows import (
+    ALWAYS,
+    AllTime,
+    Calendar,
+    Rolling,
+    Unit,
+    Weekday,
+    Window,
+    is_zone,
+    last_days,
+)
 
 TICK = timedelta(microseconds=1)
 
@@ -199,3 +209,52 @@ def test_kinds_of_windows_are_told_apart() -> None:
 )
 def test_a_zone_is_one_that_every_machine_has(name: str, known: bool) -> None:
     assert is_zone(name) is known
+
+
+# --- the last days of a zone ---
+
+
+@pytest.mark.parametrize(
+    ("zone", "now", "began"),
+    [
+        ("UTC", "2026-03-01T00:00", ["2026-02-27T00:00", "2026-02-28T00:00", "2026-03-01T00:00"]),
+        (
+            "Europe/Berlin",
+            "2026-03-30T12:00",
+            ["2026-03-27T23:00", "2026-03-28T23:00", "2026-03-29T22:00"],
+        ),
+        # In Havana midnight is skipped in spring.
+        (
+            "America/Havana",
+            "2026-03-09T12:00",
+            ["2026-03-07T05:00", "2026-03-08T05:00", "2026-03-09T04:00"],
+        ),
+        # Samoa had no 30 December in 2011.
+        (
+            "Pacific/Apia",
+            "2011-12-31T12:00",
+            ["2011-12-29T10:00", "2011-12-30T10:00", "2011-12-31T10:00"],
+        ),
+    ],
+)
+def test_the_last_days_are_those_that_clocks_showed(zone: str, now: str, began: list[str]) -> None:
+    at = datetime.fromisoformat(f"{now}:00+00:00")
+    *starts, end = last_days(zone, at, 3)
+    assert [f"{start:%Y-%m-%dT%H:%M}" for start in starts] == began
+    assert end == Calendar(unit=Unit.DAY, zone=zone).end(at)
+
+
+@given(now=INSTANTS, zone=st.sampled_from(ZONES), count=st.integers(1, 40))
+@example(now=utc("2011-12-31T12:00"), zone="Pacific/Apia", count=3)
+@example(now=utc("2026-11-02T12:00"), zone="America/Havana", count=3)
+@settings(deadline=None)
+def test_the_last_days_are_one_after_the_other_and_each_is_a_date(
+    now: datetime, zone: str, count: int
+) -> None:
+    bounds = last_days(zone, now, count)
+    assert len(bounds) == count + 1
+    assert bounds[-2] <= now < bounds[-1]
+    dates = [bound.astimezone(ZoneInfo(zone)).date() for bound in bounds[:-1]]
+    assert dates == sorted(set(dates))
+    day = Calendar(unit=Unit.DAY, zone=zone)
+    assert [day.end(start) for start in bounds[:-1]] == list(bounds[1:])

@@ -21,7 +21,7 @@ from approval.core.call import (
     Verdict,
 )
 from approval.core.demand import Demand, Holdings
-from approval.core.lifecycle import TRANSITIONS, Change, Event, booked, move
+from approval.core.lifecycle import TRANSITIONS, Change, Event, move
 from approval.core.refusals import Refusal
 
 REDELIVER: Final = timedelta(hours=24)
@@ -67,29 +67,28 @@ def begin(
     admitted = admission.admit(verdict, holdings, now)
     if isinstance(admitted, Refusal):
         return _refused(asked, verdict, admitted, call_id, now)
-    verdict, grant = admitted.verdict, admitted.grant
+    verdict = admitted.verdict
     event = Event.ALLOW if verdict.outcome is Outcome.ALLOW else Event.HOLD
     if event is Event.ALLOW and verdict.demand is not None and verdict.demand.asks:
         raise ValueError("a call whose amount an approver types is held for one")
-    call = _new(asked, verdict, call_id, event, now)
     attempt = Attempt(number=1, owner=lease.owner, claimed_at=now, lease_until=now + lease.span)
+    made = {each.reservation.meter_id: each.reservation for each in admitted.bookings}
     call = replace(
-        call,
+        _new(asked, verdict, call_id, event, now),
         attempt=attempt if event is Event.ALLOW else None,
         listener_owner=lease.owner,
-        grant=grant,
+        grant=admitted.grant,
+        reservations=tuple(made[meter_id] for meter_id in sorted(made)),
     )
-    change = booked(
-        Change(
-            call=call,
-            event=event,
-            funds=TRANSITIONS[None, event].funds,
-            actor=f"agent:{asked.agent}",
-            taken=admitted.taken,
-        ),
-        admitted.bookings,
+    return Change(
+        call=call,
+        event=event,
+        funds=TRANSITIONS[None, event].funds,
+        actor=f"agent:{asked.agent}",
+        facts=_begun(call),
+        bookings=admitted.bookings,
+        taken=admitted.taken,
     )
-    return replace(change, facts=_begun(change.call))
 
 
 def _new(asked: ToolCall, verdict: Verdict, call_id: CallId, event: Event, now: datetime) -> Call:

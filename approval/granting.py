@@ -9,11 +9,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
+from approval.core import issued
 from approval.core.audit import Entry, Tag
 from approval.core.canonical import quoted
 from approval.core.grants import Grant
 from approval.core.identity import Right
-from approval.core.issued import Issued, words
+from approval.core.issued import Issued
 from approval.core.rulebook import Rulebook
 from approval.errors import Forbidden, NotFound
 from approval.ports import Store
@@ -48,12 +49,8 @@ class Granting:
     async def keep(self, grant: Grant, *, person: str, via: str) -> Issued:
         """Keep a grant that this person may give, under a name of its own."""
         named = replace(grant, id=f"grt_{secrets.token_hex(10)}", granted_by=f"person:{person}")
-        facts = {"via": via, **words(named)}
-        if named.pinned is not None:
-            facts |= {"arguments": named.pinned.digest, "vary": list(named.pinned.free)}
-        facts |= {"conditions": len(named.conditions)}
-        entry = Entry(tag=Tag.GRANT_ISSUE, subject=named.id, actor=named.granted_by, facts=facts)
-        return await self._store.keep_grant(named, entry)
+        kept = issued.issue(named, via=via)
+        return await self._store.keep_grant(kept.grant, kept.entry)
 
     async def revoke(self, grant_id: str, *, person: str, via: str) -> Issued:
         """Take a grant back: nothing is admitted under it once this returns.
@@ -98,8 +95,10 @@ class Granting:
 
     def _may_revoke(self, person: str, grant: Grant) -> bool:
         agent = self._rules().directory.agents.get(grant.agent)
+        decided = grant.decided
         return (
             self._rules().directory.has_right(person, Right.ADMIN)
             or grant.granted_by == f"person:{person}"
+            or (decided is not None and person in decided.people)
             or (agent is not None and agent.owner == person)
         )

@@ -23,7 +23,8 @@ from approval.catalogue.carrying import (
     whole,
 )
 from approval.core.canonical import quoted
-from approval.core.document import LONGEST, Place, kind, shown
+from approval.core.document import Place, kind, shown
+from approval.core.spans import LONGEST
 
 TOP = frozenset({"version", "description", "default", "hide", "tools", "approvals"})
 RULE = frozenset(

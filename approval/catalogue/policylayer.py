@@ -17,7 +17,8 @@ from approval.catalogue.carrying import (
     whole,
 )
 from approval.core.canonical import quoted
-from approval.core.document import LONGEST, Place, kind, shown
+from approval.core.document import Place, kind, shown
+from approval.core.spans import LONGEST
 from approval.core.vocabulary import ENTRY
 
 TOP = frozenset({"version", "default", "hide", "tools", "all_tools"})

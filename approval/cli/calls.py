@@ -10,8 +10,9 @@ from approval.budgets import Line
 from approval.cli.orders import Order, Proof, Word
 from approval.cli.session import Decider, Session, decider, find, run, session, waiting
 from approval.cli.terminal import Declined, facts, say, table, write_json
-from approval.core import canonical, identity
+from approval.core import canonical, giving, identity
 from approval.core.call import Call, Choice, Status, Vote, requirement_facts
+from approval.core.grantable import Wish, parse_wish
 from approval.core.identity import Right
 from approval.core.money import Money
 from approval.core.steps import Ballot
@@ -114,11 +115,22 @@ def describe(call: Call, budgets: tuple[Line, ...] = ()) -> None:
             *((f"budget {line.meter}", line.words) for line in budgets),
             *(("because", f"{reason.text} ({reason.code})") for reason in call.reasons),
             *(("vote", _vote(vote)) for vote in call.votes),
+            *_grantable(call),
             ("digest", call.digest),
         ]
     )
     say("arguments", style="bold")
     facts([(f"  {name}", value) for name, value in _arguments(call)])
+
+
+def _grantable(call: Call) -> list[tuple[str, str]]:
+    """Say how far a grant may reach that an approver gives with `--grant`."""
+    bounds = giving.bounds_of(call, call.requirement)
+    if bounds is None or call.status is not Status.PENDING:
+        return []
+    most = Wish(uses=bounds.uses, within=bounds.within, total=bounds.total)
+    free = f"; may differ: {', '.join(bounds.vary)}" if bounds.vary else ""
+    return [("may grant", f"{most}{free}")]
 
 
 def _state(call: Call) -> str:
@@ -130,7 +142,8 @@ def _state(call: Call) -> str:
 def _vote(vote: Vote) -> str:
     said = f": {vote.reason}" if vote.reason else ""
     typed = f", typed {vote.amount}" if vote.amount is not None else ""
-    return f"{vote.choice} by {vote.person} at {stamp(vote.at)} via {vote.via}{typed}{said}"
+    grant = f", with a grant of {vote.grant}" if vote.grant is not None else ""
+    return f"{vote.choice} by {vote.person} at {stamp(vote.at)} via {vote.via}{typed}{grant}{said}"
 
 
 def _arguments(call: Call) -> list[tuple[str, str]]:
@@ -165,9 +178,17 @@ async def _decide(config: Path, order: Order, proof: Proof, *, as_json: bool) ->
             via=who.via,
             reason=order.reason,
             amount=amount,
+            grant=_wish(order.grant),
         )
         decided = await here.service.decide(call.id, ballot)
     _tell(decided, as_json=as_json)
+
+
+def _wish(text: str) -> Wish | None:
+    try:
+        return parse_wish(text) if text else None
+    except ValueError as error:
+        raise Declined(f"The grant is not readable: {error}.") from error
 
 
 def _check_digest(call: Call, order: Order) -> None:
@@ -299,6 +320,7 @@ def document(call: Call) -> dict[str, object]:
                 "via": vote.via,
                 "reason": vote.reason,
                 "amount": dict(vote.amount.plain()) if vote.amount else None,
+                "grant": None if vote.grant is None else vote.grant.plain(),
             }
             for vote in call.votes
         ],

@@ -8,9 +8,9 @@ from approval.cli.orders import GrantOrder, Proof
 from approval.cli.session import decider, run, session
 from approval.cli.terminal import Declined, say, table, write_json
 from approval.core import canonical
-from approval.core.document import read_duration
 from approval.core.grants import Grant, Origin
 from approval.core.issued import Issued, read_issue, state, words
+from approval.core.spans import read_duration
 from approval.errors import Forbidden, NotFound, Unreadable
 
 SOURCE = "the grant"

@@ -237,6 +237,10 @@ def approve(  # noqa: PLR0913 - each is an option
         typer.Option(metavar="MONEY", help='What it costs, "12.34 USD", where you are asked.'),
     ] = None,
     reason: Annotated[str, typer.Option(help="A word for the agent and the trail.")] = "",
+    grant: Annotated[
+        str,
+        typer.Option(metavar="GRANT", help='More like it: "10 uses within 24h up to 20.00 USD".'),
+    ] = "",
     digest: Digest = None,
     yes: Yes = False,
     claimed: Claimed = None,
@@ -255,6 +259,7 @@ def approve(  # noqa: PLR0913 - each is an option
             digest=digest,
             ask=not yes and is_person(),
             amount=amount,
+            grant=grant,
         )
         proof = Proof(claimed=claimed, token_file=token_file)
         calls.decide(config, order, proof, as_json=as_json)

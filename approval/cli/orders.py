@@ -20,6 +20,7 @@ class Order:
     """A decision as the command line gave it. `ask`: have the person confirm what is shown.
 
     `amount` is what the person types that the call costs, where they are asked.
+    `grant` is such as "10 uses within 24h up to 20.00 USD", or empty.
     """
 
     call: str
@@ -28,6 +29,7 @@ class Order:
     digest: str | None = None
     ask: bool = False
     amount: str | None = None
+    grant: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

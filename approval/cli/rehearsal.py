@@ -13,8 +13,8 @@ from approval.cli.terminal import Declined, progress, say, write_json
 from approval.config import Config, load
 from approval.config.suites import read_suite
 from approval.core.dialects import load_text
-from approval.core.document import read_duration
 from approval.core.rulebook import Rulebook
+from approval.core.spans import read_duration
 from approval.core.terms import RequirementDefaults
 from approval.errors import Misconfigured
 from approval.store.store import SqlStore

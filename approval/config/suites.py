@@ -11,8 +11,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from approval.config.problems import Problems
 from approval.core.call import Choice, Outcome
-from approval.core.document import read_duration
 from approval.core.money import Money
+from approval.core.spans import read_duration
 from approval.errors import Misconfigured
 
 MOST_REPEATS: Final = 10_000

@@ -14,6 +14,7 @@ from typing import NewType
 import orjson
 
 from approval.core.demand import Demand, Terms
+from approval.core.grantable import Bounds, Wish, plain
 from approval.core.ledger import Reservation
 from approval.core.meters import shown
 from approval.core.money import Money
@@ -100,6 +101,8 @@ class Requirement:
     run: Run = Run.AUTO
     on_disconnect: OnDisconnect = OnDisconnect.DETACH
     notify: tuple[str, ...] = ()
+    grantable: Bounds | None = None
+    """How far a grant may reach that comes of the decision; None where none may."""
 
 
 class Outcome(enum.StrEnum):
@@ -158,7 +161,10 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vote:
-    """One person's decision. `digest` is that of the envelope the person saw."""
+    """One person's decision. `digest` is that of the envelope the person saw.
+
+    `grant` is what they would let the agent do besides without asking.
+    """
 
     person: str
     choice: Choice
@@ -168,6 +174,7 @@ class Vote:
     reason: str = ""
     amount: Money | None = None
     """What this person typed that the call costs, where they were asked."""
+    grant: Wish | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -288,7 +295,7 @@ def envelope_digest(envelope: Mapping[str, object]) -> str:
 
 def requirement_facts(requirement: Requirement) -> dict[str, object]:
     """Write the requirement as plain JSON: what is hashed, stored and answered by the API."""
-    return {
+    facts: dict[str, object] = {
         "factors": [
             {"approvals": factor.approvals, "approvers": list(factor.approvers)}
             for factor in requirement.factors
@@ -301,6 +308,9 @@ def requirement_facts(requirement: Requirement) -> dict[str, object]:
         "on_disconnect": str(requirement.on_disconnect),
         "notify": list(requirement.notify),
     }
+    if requirement.grantable is not None:
+        facts["grantable"] = plain(requirement.grantable)
+    return facts
 
 
 def new_call_id(now: datetime, randomness: bytes) -> CallId:

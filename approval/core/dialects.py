@@ -8,7 +8,7 @@ error: a rule that is silently ignored would open what its author closed.
 import hashlib
 import tomllib
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import TypeVar
 
@@ -19,6 +19,7 @@ from approval.core.canonical import quoted
 from approval.core.clauses import read_conditions
 from approval.core.conditions import Condition
 from approval.core.document import Place, kind, open_document, shown
+from approval.core.limits import read_grantable
 from approval.core.meters import Meter
 from approval.core.policy import (
     DenyIf,
@@ -36,6 +37,7 @@ from approval.core.vocabulary import (
     APPROVAL_1,
     ENTRY,
     FACTOR,
+    GATE,
     POLICYLAYER,
     TERMS,
     Dialect,
@@ -358,7 +360,7 @@ def _paths(conditions: tuple[Condition, ...]) -> str:
 
 def _requirement(entry: Place, reading: Reading) -> Requirement:
     known = len(entry.problems)
-    terms = _layered(entry, _terms(entry, TERMS | ENTRY, reading.named), reading.terms)
+    terms = _layered(entry, _terms(entry, GATE, reading.named), reading.terms)
     requirement = terms.requirement()
     if requirement is None and len(entry.problems) == known:
         entry.complain(
@@ -366,7 +368,8 @@ def _requirement(entry: Place, reading: Reading) -> Requirement:
             " defaults.require_approval, or in [approvals] of the configuration"
         )
     # What stands in for a missing one is never served: the problem is raised.
-    return requirement or Requirement(factors=())
+    grantable = _if_said(entry, "grantable", read_grantable)
+    return replace(requirement or Requirement(factors=()), grantable=grantable)
 
 
 def _layered(

@@ -16,9 +16,9 @@ import rfc8785
 
 from approval.core.canonical import MAX_DEPTH, MAX_SAFE_INTEGER, quoted
 from approval.core.conditions import number
+from approval.core.spans import read_duration
 from approval.errors import Misconfigured
 
-LONGEST = timedelta(days=365)
 KINDS: Mapping[type, str] = {
     type(None): "nothing",
     bool: "true or false",
@@ -28,7 +28,6 @@ KINDS: Mapping[type, str] = {
     list: "a list",
     dict: "an object",
 }
-UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 Plain: TypeAlias = "bool | int | float | str | Sequence[Plain] | Mapping[str, Plain] | None"
 
@@ -147,15 +146,6 @@ def open_document(document: Mapping[str, object], *, source: str, pointer: str =
     tree = _plain(given, 0)
     given.settle()
     return Document(root=replace(given, value=tree), canonical=rfc8785.dumps(tree))
-
-
-def read_duration(text: str) -> timedelta | None:
-    """Read `"90s"`, `"15m"`, `"2h"` or `"1d"`: from a second to 365 days, else None."""
-    digits, unit = text[:-1], UNITS.get(text[-1:])
-    if unit is None or not (digits.isascii() and digits.isdecimal()) or len(digits) > 9:
-        return None
-    duration = timedelta(**{unit: int(digits)})
-    return duration if timedelta(0) < duration <= LONGEST else None
 
 
 def shown(value: object) -> str:

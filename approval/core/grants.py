@@ -9,12 +9,14 @@ import enum
 import hashlib
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Final
 
+from approval.core.call import Factor, Requirement
 from approval.core.canonical import canonical
 from approval.core.conditions import Condition, holds
 from approval.core.demand import Demand, Offer
+from approval.core.grantable import Bounds
 from approval.core.meters import USES, Draw, Meter, draws
 from approval.core.money import Money
 from approval.core.policy import ToolPattern
@@ -44,6 +46,16 @@ class Pinned:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Decided:
+    """The call out of whose decision a grant came, who gave it, and in whose place it stands."""
+
+    call: str
+    people: tuple[str, ...]
+    factors: tuple[Factor, ...]
+    distinct: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
     """What an agent may do without asking. What is None is not bounded; no `upstream` is every one.
 
@@ -64,6 +76,7 @@ class Grant:
     granted_by: str = ""
     reason: str = ""
     origin: Origin = Origin.FILE
+    decided: Decided | None = None
     path: str = ""
 
 
@@ -74,19 +87,6 @@ class Shown:
     subject: Subject
     amount: Money | None
     at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bounds:
-    """A rule's `grantable`: how far a grant made from one decision may reach beyond that call.
-
-    So often, for so long, for so much in all; and `vary` names the arguments that may differ.
-    """
-
-    uses: int
-    within: timedelta
-    total: Money | None = None
-    vary: tuple[str, ...] = ()
 
 
 def covers(
@@ -126,6 +126,25 @@ def grant_draws(grant: Grant, subject: Subject, amount: Money | None) -> tuple[D
             raise ValueError("a call without an amount is not covered by a grant with a total")
         found += draws(meter, subject, taken, grant=grant.id)
     return tuple(sorted(found, key=lambda draw: draw.meter_id))
+
+
+def stands_in(grant: Grant, required: Requirement) -> bool:
+    """Say whether a grant may take the place of those whom a gate would ask.
+
+    One that somebody issued takes anybody's. One out of a decision takes that of those who gave it
+    and nobody else's, and only while the rule lets them give it: a call that meets a further gate,
+    or whose rule was tightened since, is held.
+    """
+    decided, bounds = grant.decided, required.grantable
+    if decided is None:
+        return True
+    free = grant.pinned.free if grant.pinned is not None else ()
+    return (
+        bounds is not None
+        and set(free) <= set(bounds.vary)
+        and all(factor in decided.factors for factor in required.factors)
+        and decided.distinct >= required.distinct
+    )
 
 
 def offers(grants: Iterable[Grant], subject: Subject, demand: Demand | None) -> tuple[Offer, ...]:

@@ -1,7 +1,8 @@
 """Grants that people issue while the service runs, as text that the store keeps.
 
 A grant is kept in the words of the configuration and read by the same reader, so that both kinds
-mean the same. What a file cannot say (who gave it, and pinned arguments) stands beside those words.
+mean the same. What a file cannot say (who gave it, out of which decision, and pinned arguments)
+stands beside those words.
 """
 
 import json
@@ -9,9 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
+from typing import Any
 
+from approval.core.audit import Entry, Tag
+from approval.core.call import Factor
 from approval.core.document import open_document
-from approval.core.grants import Grant, Origin, Pinned
+from approval.core.grants import Decided, Grant, Origin, Pinned
 from approval.core.limits import read_grants
 
 MOST_READ = 4096
@@ -26,6 +30,25 @@ class Issued:
     issued_at: datetime | None
     revoked_at: datetime | None = None
     revoked_by: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Issue:
+    """A grant that is about to be kept, and what the trail says of it."""
+
+    grant: Grant
+    entry: Entry
+
+
+def issue(grant: Grant, *, via: str) -> Issue:
+    """Word a grant for the trail: by whom, to which agent, for what and how far."""
+    facts: dict[str, object] = {"via": via, **words(grant), "conditions": len(grant.conditions)}
+    if grant.pinned is not None:
+        facts |= {"arguments": grant.pinned.digest, "vary": list(grant.pinned.free)}
+    if grant.decided is not None:
+        facts |= {"call": grant.decided.call, "people": list(grant.decided.people)}
+    entry = Entry(tag=Tag.GRANT_ISSUE, subject=grant.id, actor=grant.granted_by, facts=facts)
+    return Issue(grant=grant, entry=entry)
 
 
 def read_issue(words: Mapping[str, object], *, source: str) -> Grant:
@@ -45,6 +68,7 @@ def write(grant: Grant) -> str:
     pinned = grant.pinned
     return json.dumps(
         {
+            "decided": _decided(grant.decided),
             "granted_by": grant.granted_by,
             "origin": grant.origin.value,
             "pinned": None if pinned is None else [pinned.digest, list(pinned.free)],
@@ -69,8 +93,31 @@ def read(grant_id: str, text: str) -> Grant:
         id=grant_id,
         granted_by=kept["granted_by"],
         origin=Origin(kept["origin"]),
+        decided=_read_decided(kept["decided"]),
         pinned=None if pinned is None else Pinned(digest=pinned[0], free=tuple(pinned[1])),
         path="",
+    )
+
+
+def _decided(decided: Decided | None) -> dict[str, object] | None:
+    if decided is None:
+        return None
+    return {
+        "call": decided.call,
+        "distinct": decided.distinct,
+        "factors": [[list(each.approvers), each.approvals] for each in decided.factors],
+        "people": list(decided.people),
+    }
+
+
+def _read_decided(kept: dict[str, Any] | None) -> Decided | None:
+    if kept is None:
+        return None
+    return Decided(
+        call=kept["call"],
+        distinct=kept["distinct"],
+        factors=tuple(Factor(approvers=tuple(who), approvals=n) for who, n in kept["factors"]),
+        people=tuple(kept["people"]),
     )
 
 

@@ -20,6 +20,7 @@ from approval.core import ledger
 from approval.core.audit import Entry, Tag
 from approval.core.call import Answer, Call, Status
 from approval.core.demand import Taken
+from approval.core.issued import Issue
 from approval.core.ledger import Booking, LedgerEntry, Reservation
 from approval.core.money import Money
 from approval.core.price import OnError, OnOverrun
@@ -125,6 +126,8 @@ class Change:
     """What moves in meters, in the order in which they are locked."""
     taken: tuple[Taken, ...] = ()
     """The counts that an admitted call raises."""
+    issue: Issue | None = None
+    """The grant that comes of an approval."""
     refusal: Refusal | None = None
     """Why there was no room, where a call was denied for want of it."""
 

@@ -10,13 +10,15 @@ from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
 from approval.core.clauses import read_conditions
-from approval.core.document import LONGEST, Place, kind, shown
+from approval.core.document import Place, kind, shown
+from approval.core.grantable import MOST_USES, Bounds
 from approval.core.grants import Grant
 from approval.core.meters import Meter, Over, Soft
 from approval.core.money import Money
 from approval.core.policy import Mention, ToolPattern, tool_pattern
 from approval.core.rates import MOST_SLOTS, Algorithm, Rate
 from approval.core.scopes import Scope, stable_id
+from approval.core.spans import LONGEST
 from approval.core.vocabulary import check_keys
 from approval.core.windows import AllTime, Calendar, Rolling, Unit, Weekday, Window, is_zone
 
@@ -32,6 +34,7 @@ GRANT = frozenset(
         *("not_before", "expires", "reason"),
     }
 )
+GRANTABLE = frozenset({"uses", "within", "total", "vary"})
 WINDOWS: Mapping[str, frozenset[str]] = {
     "calendar": frozenset({"calendar", "zone", "week_start"}),
     "rolling": frozenset({"rolling"}),
@@ -127,6 +130,20 @@ def read_grants(place: Place) -> tuple[Grant, ...]:
         elif grant is not None:
             grants[grant.id] = grant
     return tuple(grants.values())
+
+
+def read_grantable(place: Place) -> Bounds | None:
+    """Read how far a rule lets a grant reach that comes of a decision."""
+    if not isinstance(place.value, dict):
+        place.complain(f'this is {kind(place.value)}; write {{uses = 10, within = "24h"}}')
+        return None
+    check_keys(place, GRANTABLE, "grantable")
+    uses, within = _whole(place.at("uses"), MOST_USES), place.at("within").duration()
+    total = _said(place, "total", _money)
+    vary = place.at("vary").names() if place.has("vary") else ()
+    if uses is None or within is None:
+        return None
+    return Bounds(uses=uses, within=within, total=total, vary=tuple(str(at.value) for at in vary))
 
 
 # --- meters ---

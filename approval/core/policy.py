@@ -25,6 +25,7 @@ from approval.core.call import (
 from approval.core.conditions import Condition, compile_glob, holds
 from approval.core.demand import Count, Demand, terms_of
 from approval.core.demand import unite as unite_demands
+from approval.core.grantable import meet
 from approval.core.meters import Meter, all_draws
 from approval.core.price import Origin, Quote, Spend
 from approval.core.rates import Rate, rate_keys
@@ -327,6 +328,7 @@ def unite(a: Requirement, b: Requirement) -> Requirement:
         run=min(a.run, b.run, key=_STRICTEST_RUN.index),
         on_disconnect=_strictest_disconnect(a.on_disconnect, b.on_disconnect),
         notify=tuple(dict.fromkeys((*a.notify, *b.notify))),
+        grantable=meet(a.grantable, b.grantable),
     )
 
 

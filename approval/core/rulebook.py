@@ -70,10 +70,12 @@ class Rulebook:
         """
         asker = self.directory.agents.get(asked.agent)
         given = [*(each for each in self.grants if each.agent == asked.agent), *issued]
-        if asker is None or not given or verdict.outcome is not Outcome.GATE:
+        required = verdict.requirement
+        if asker is None or not given or required is None or verdict.outcome is not Outcome.GATE:
             return ()
         subject = subject_of(asker, asked.upstream, asked.tool, canonical.read(asked.arguments))
-        return grants.offers(given, subject, verdict.demand)
+        standing = [each for each in given if grants.stands_in(each, required)]
+        return grants.offers(standing, subject, verdict.demand)
 
     def hides(self, agent: Agent, upstream: str, tool: str) -> bool:
         """Say whether a policy keeps this tool out of the agent's listing."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from approval.core import admission, asking, canonical, identity
+from approval.core import admission, asking, canonical, giving, identity
 from approval.core.call import (
     Answer,
     Attempt,
@@ -23,8 +23,10 @@ from approval.core.call import (
     Vote,
 )
 from approval.core.demand import Holdings
+from approval.core.grantable import Wish, narrowest
 from approval.core.identity import Directory
 from approval.core.intake import Lease, attempt_facts
+from approval.core.issued import Issue
 from approval.core.lifecycle import TRANSITIONS, Change, Event, booked, correctable, move
 from approval.core.money import Money
 from approval.core.policy import tighten
@@ -43,6 +45,7 @@ class Ballot:
     """A decision as it arrived. `digest` is what the person saw; a rejection may leave it out.
 
     `amount` is what they typed that the call costs, as they wrote it; None if they typed nothing.
+    `grant` is what they would let the agent do besides without asking; a rejection gives none.
     """
 
     person: str
@@ -51,6 +54,7 @@ class Ballot:
     via: str
     reason: str = ""
     amount: str | None = None
+    grant: Wish | None = None
 
 
 # --- people ---
@@ -93,8 +97,7 @@ def _repeats(call: Call, ballot: Ballot) -> bool:
     if ballot.choice is Choice.REJECT:
         stands = call.status is Status.REJECTED
     return stands and any(
-        vote.person == ballot.person
-        and vote.choice is ballot.choice
+        (vote.person, vote.choice, vote.grant) == (ballot.person, ballot.choice, ballot.grant)
         and asking.says(vote, ballot.amount)
         for vote in call.votes
     )
@@ -134,6 +137,17 @@ def _approve(
     if not asking.stands(call, verdict.demand):
         return invalidate(call, "price_changed", now=now)
     typed = asking.typed(call, ballot.amount, verdict.demand)
+    if any(vote.person == ballot.person for vote in call.approvals):
+        raise Conflict("you approved the call with other words about a grant, and those stand")
+    if ballot.grant is not None:
+        giving.check(
+            call,
+            ballot.grant,
+            requirement=requirement,
+            directory=directory,
+            person=ballot.person,
+            now=now,
+        )
     vote = replace(_vote(call, ballot, now), amount=typed)
     voted = replace(call, votes=(*call.votes, vote))
     actor = f"person:{ballot.person}"
@@ -147,7 +161,10 @@ def _approve(
         note=ballot.reason,
         amount=call.amount if typed is None else typed,
     )
-    return move(approved, Event.APPROVE, actor, facts=_vote_facts(vote), actual=typed)
+    issue = giving.given(approved, requirement, via=ballot.via, now=now)
+    facts = _vote_facts(vote) | _given_facts(approved, issue)
+    moved = move(approved, Event.APPROVE, actor, facts=facts, actual=typed)
+    return replace(moved, issue=issue)
 
 
 def _vote(call: Call, ballot: Ballot, now: datetime) -> Vote:
@@ -158,6 +175,7 @@ def _vote(call: Call, ballot: Ballot, now: datetime) -> Vote:
         at=now,
         via=ballot.via,
         reason=ballot.reason,
+        grant=ballot.grant if ballot.choice is Choice.APPROVE else None,
     )
 
 
@@ -168,7 +186,20 @@ def _vote_facts(vote: Vote) -> dict[str, object]:
         "reason": vote.reason,
         "via": vote.via,
     }
-    return facts if vote.amount is None else facts | {"amount": str(vote.amount)}
+    if vote.amount is not None:
+        facts["amount"] = str(vote.amount)
+    if vote.grant is not None:
+        facts["wish"] = str(vote.grant)
+    return facts
+
+
+def _given_facts(call: Call, issue: Issue | None) -> dict[str, object]:
+    """Say which grant came of an approval, or that one was asked for and none came of it."""
+    if issue is not None:
+        wish = narrowest(vote.grant for vote in call.approvals)
+        return {"granted": issue.grant.id, "grant": str(wish)}
+    asked = any(vote.grant is not None for vote in call.approvals)
+    return {"granted": None} if asked else {}
 
 
 def settle(

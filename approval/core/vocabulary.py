@@ -43,8 +43,9 @@ TERMS = frozenset(
     }
 )
 
+GATE = TERMS | ENTRY | {"grantable"}
+
 NOT_BUILT: Mapping[str, str] = {
-    "grantable": "no grant comes out of a decision",
     "max_pending": "an agent may have any number of calls waiting",
     "escalation": "nobody else is asked while a call waits",
     "idempotency": "no key is sent to the upstream",
@@ -56,7 +57,7 @@ NOT_BUILT: Mapping[str, str] = {
     "reason": "the agent's own words are not shown apart",
 }
 
-_EVERY_KEY = APPROVAL_1.top | APPROVAL_1.tool | ENTRY | TERMS
+_EVERY_KEY = APPROVAL_1.top | APPROVAL_1.tool | GATE
 
 HINTS: Mapping[str, str] = {
     "rules": "this is an Intercept file, whose conditions mean the opposite; rewrite it as deny_if",
@@ -65,6 +66,7 @@ HINTS: Mapping[str, str] = {
     "approvals": "outside of factors the key is quorum",
     "action": "write deny_if or require_approval",
     "methods": "it belongs to the upstream in the configuration",
+    "grantable": "each rule of require_approval says it for itself, and no default does",
     "grants": "they are given in the configuration, or with approval grants issue",
 }
 

@@ -14,7 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from approval.core.document import read_duration
+from approval.core.spans import read_duration
 
 _HEADER_NAME = re.compile(r"[A-Za-z0-9-]{1,64}")
 _OURS = re.compile(

@@ -20,6 +20,7 @@ from approval.core.call import (
     Vote,
 )
 from approval.core.demand import Terms
+from approval.core.grantable import read_wish
 from approval.core.ledger import LedgerEntry, Reservation, State
 from approval.core.money import Money
 from approval.core.price import Per
@@ -137,6 +138,7 @@ def vote_row(call_id: CallId, vote: Vote) -> dict[str, Any]:
         "reason": vote.reason,
         "amount": vote.amount.minor if vote.amount is not None else None,
         "currency": vote.amount.currency if vote.amount is not None else None,
+        "wish": json.dumps(vote.grant.plain()) if vote.grant else None,
     }
 
 
@@ -149,6 +151,7 @@ def to_vote(row: Columns) -> Vote:
         via=row["via"],
         reason=row["reason"],
         amount=Money(row["amount"], row["currency"]) if row["currency"] else None,
+        grant=read_wish(json.loads(row["wish"])) if row["wish"] else None,
     )
 
 

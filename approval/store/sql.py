@@ -273,6 +273,8 @@ def _save(work: Work, before: Call | None, change: Change, demand: Demand | None
         connection.execute(_INSERT_VOTE, rows.vote_row(call.id, vote))
     if call.attempt is not None and call.attempt != before.attempt:
         _save_attempt(connection, call.id, before.attempt, call.attempt)
+    if change.issue is not None:
+        granting.keep(work, change.issue.grant, change.issue.entry)
     if change.answer is not None:
         _save_answer(connection, call.id, change.answer)
     _book(work, change, demand)

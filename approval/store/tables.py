@@ -147,6 +147,8 @@ votes = Table(
     Column("reason", Text, nullable=False),
     Column("amount", BigInteger),
     Column("currency", Text),
+    # The grant that they would give along with their approval, as JSON.
+    Column("wish", Text),
 )
 
 attempts = Table(

@@ -40,6 +40,7 @@ from approval.web.sent import (
     states,
     text,
     typed,
+    wish,
 )
 from approval.web.settings import WebSettings
 from approval.web.waiting import Waiting
@@ -143,13 +144,14 @@ class Api:
 
     async def _decide(self, request: web.Request) -> web.StreamResponse:
         person = await self._door.bearer(request)
-        body = await read_body(request, {"decision", "reason", "digest", "amount"})
+        body = await read_body(request, {"decision", "reason", "digest", "amount", "grant"})
         cast = ballot(
             person,
             text(body, "decision") or "",
             text(body, "digest"),
             text(body, "reason") or "",
             via="api",
+            grant=wish(body),
         )
         cast = replace(cast, amount=typed(body))
         try:
@@ -273,6 +275,7 @@ def _vote(vote: Vote) -> JSON:
         "via": vote.via,
         "reason": vote.reason,
         "amount": money(vote.amount),
+        "grant": None if vote.grant is None else _json(vote.grant.plain()),
     }
 
 

@@ -85,6 +85,7 @@ def write(each: Issued, is_now: str) -> dict[str, JSON]:
         "issued_at": stamp(each.issued_at),
         "revoked_at": stamp(each.revoked_at),
         "revoked_by": each.revoked_by or None,
+        "call": None if grant.decided is None else grant.decided.call,
         "pinned": None
         if grant.pinned is None
         else {"arguments": grant.pinned.digest, "vary": list(grant.pinned.free)},

@@ -154,6 +154,8 @@ _MONEY: Final[JSON] = {"type": "string", "examples": ["20.00 USD"]}
 _MONEY_OR_NULL: Final[dict[str, JSON]] = {
     "oneOf": [{"$ref": "#/components/schemas/Money"}, {"type": "null"}]
 }
+_POSITIVE: Final[JSON] = {"type": "integer", "minimum": 1}
+_SPAN: Final[JSON] = {"type": "string", "pattern": "^[0-9]+[smhd]$", "examples": ["24h"]}
 _TEXTS: Final[JSON] = {"type": "array", "items": _TEXT}
 
 
@@ -232,7 +234,12 @@ SCHEMAS: Final[Mapping[str, JSON]] = {
             "via": _TEXT,
             "reason": _TEXT,
             "amount": _MONEY_OR_NULL,
+            "grant": {"anyOf": [_ref("Wish"), {"type": "null"}]},
         }
+    ),
+    "Wish": _object(
+        {"uses": _POSITIVE, "within": _SPAN, "total": _MONEY},
+        optional=("total",),
     ),
     "Requirement": _object(
         {
@@ -247,7 +254,12 @@ SCHEMAS: Final[Mapping[str, JSON]] = {
             "run": _TEXT,
             "on_disconnect": _TEXT,
             "notify": _TEXTS,
-        }
+            "grantable": _object(
+                {"uses": _POSITIVE, "within": _SPAN, "total": _MONEY, "vary": _TEXTS},
+                optional=("total",),
+            ),
+        },
+        optional=("grantable",),
     ),
     "Policy": _object(
         {
@@ -268,8 +280,9 @@ SCHEMAS: Final[Mapping[str, JSON]] = {
                 "description": "What it costs, where the call says `up_to`: then it is required.",
                 "oneOf": [_MONEY, _ref("Money")],
             },
+            "grant": _ref("Wish"),
         },
-        optional=("digest", "reason", "amount"),
+        optional=("digest", "reason", "amount", "grant"),
     ),
     "Cancellation": _object(
         {"reason": {"type": "string", "maxLength": MAX_REASON}}, optional=("reason",)
@@ -331,6 +344,7 @@ SCHEMAS: Final[Mapping[str, JSON]] = {
             "issued_at": _TIME_OR_NULL,
             "revoked_at": _TIME_OR_NULL,
             "revoked_by": _TEXT_OR_NULL,
+            "call": {"description": "Out of whose decision it came.", "type": ["string", "null"]},
             "pinned": {
                 "description": "The arguments that calls must have; those in `vary` may differ.",
                 "anyOf": [_object({"arguments": _DIGEST, "vary": _TEXTS}), {"type": "null"}],

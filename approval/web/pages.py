@@ -10,6 +10,7 @@ from aiohttp import web
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from approval.core.meters import shown
+from approval.core.spans import span_text
 from approval.web import present, text
 from approval.web.auth import Visitor
 
@@ -52,6 +53,7 @@ class Pages:
         )
         self._templates.filters |= {
             "ago": present.ago,
+            "briefly": span_text,
             "clock": clock,
             "iso": present.stamp,
             "millis": millis,

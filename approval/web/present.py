@@ -11,8 +11,9 @@ from string import Formatter
 from typing import Final
 
 from approval.budgets import Line
-from approval.core import canonical, identity, steps
+from approval.core import canonical, giving, identity, steps
 from approval.core.call import Call, Listener, Status
+from approval.core.grantable import Bounds
 from approval.core.identity import Directory, Right
 from approval.web.fields import Field, fields_of, has_secret, is_complete, mask
 from approval.web.text import Piece, is_suspicious, pieces, plain
@@ -66,6 +67,8 @@ class View:
     may_cancel: bool
     may_settle: bool
     budgets: tuple[Line, ...] = ()
+    grantable: Bounds | None = None
+    """How far a grant may reach that this person may give along with an approval."""
 
     @property
     def state(self) -> str:
@@ -80,6 +83,11 @@ class View:
     def suspicious(self) -> bool:
         drawn = (self.headline, self.tool, self.raw)
         return any(map(is_suspicious, drawn)) or any(field.suspicious for field in self.fields)
+
+    @property
+    def needs_others(self) -> bool:
+        """Say whether one approval alone may not be enough."""
+        return len(self.seats) > 1 or any(seat.approvals > 1 for seat in self.seats)
 
     @property
     def waits_for(self) -> datetime | None:
@@ -104,6 +112,7 @@ def view(
     masked = has_secret(arguments)
     shown = arguments if reveal else mask(arguments)
     open_to = may_decide(call, person, directory)
+    may_approve = call.status is Status.PENDING and open_to and not has_voted(call, person)
     return View(
         call=call,
         now=now,
@@ -119,11 +128,12 @@ def view(
         barred=tuple(sorted(_title(directory, name) for name in _barred(call, directory))),
         story=story(call, directory, now, person),
         told=tell(call, directory, now, person),
-        may_approve=call.status is Status.PENDING and open_to and not has_voted(call, person),
+        may_approve=may_approve,
         may_reject=open_to,
         may_cancel=may_cancel(call, person, directory),
         may_settle=call.status is Status.IN_DOUBT and directory.has_right(person, Right.SETTLE),
         budgets=budgets,
+        grantable=giving.bounds_of(call, call.requirement) if may_approve else None,
     )
 
 

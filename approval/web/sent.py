@@ -7,15 +7,16 @@ from typing import Final
 from aiohttp import web
 
 from approval.core import canonical
-from approval.core.call import Status
+from approval.core.call import Choice, Status
 from approval.core.canonical import JSON
+from approval.core.grantable import Wish, read_wish
 from approval.core.money import Money
 from approval.web.deciding import CALL_ID, words
 from approval.web.openapi import MAX_WAIT_SECONDS
 from approval.web.problems import Problem
 
 MAX_BODY: Final = 64 * 1024
-NOT_BUILT: Final = frozenset({"arguments", "grant", "override"})
+NOT_BUILT: Final = frozenset({"arguments", "override"})
 """Members of a decision that will mean something; ignoring one would decide something else."""
 
 
@@ -54,6 +55,37 @@ def text(body: Mapping[str, JSON], name: str) -> str | None:
     if not isinstance(value, str):
         raise Problem(422, name, f"{name} is a text.")
     return value
+
+
+def wish(body: Mapping[str, JSON]) -> Wish | None:
+    """Read the grant that an approver would give along with an approval.
+
+    Raises:
+        Problem: If it is not as it should be.
+    """
+    said = body.get("grant")
+    if said is None:
+        return None
+    if not isinstance(said, dict):
+        raise Problem(422, "grant", 'The grant is {"uses", "within", "total"}.')
+    try:
+        return read_wish(said)
+    except ValueError as error:
+        raise Problem(422, "grant", f"The grant: {error}.") from error
+
+
+def wish_of_form(fields: Mapping[str, str]) -> Wish | None:
+    """Read the same from a form; who rejects may have ticked it and gives none.
+
+    Raises:
+        Problem: If it is not as it should be.
+    """
+    if not fields.get("grant") or fields.get("decision") != Choice.APPROVE:
+        return None
+    uses, total = fields.get("uses", "").strip(), fields.get("total", "").strip()
+    number = int(uses) if uses.isascii() and uses.isdecimal() and len(uses) < 10 else None
+    said: dict[str, JSON] = {"uses": number, "within": fields.get("within", "").strip()}
+    return wish({"grant": said | ({"total": total} if total else {})})
 
 
 def settlement(outcome: str, evidence: str) -> tuple[bool, str]:

@@ -107,7 +107,11 @@ def _moment(entry: Written, directory: Directory, person: str) -> Moment:
 def _did(tag: Tag, facts: Mapping[str, object]) -> str:
     if tag is Tag.METER_ALERT:
         return f"{DID[tag]}: {facts['meter']} is at {facts['percent']} % of {facts['limit']}"
-    return DID[tag] + "".join(f" ({told})" for told in _told(tag, facts))
+    told = "".join(f" ({told})" for told in _told(tag, facts))
+    return DID[tag] + told + (_gave(tag, facts) if tag in _APPROVALS else "")
+
+
+_APPROVALS: Final = frozenset({Tag.CALL_ENDORSE, Tag.CALL_APPROVE})
 
 
 def _told(tag: Tag, facts: Mapping[str, object]) -> Iterator[object]:
@@ -116,5 +120,15 @@ def _told(tag: Tag, facts: Mapping[str, object]) -> Iterator[object]:
         yield facts["kind"]
     if "up_to" in facts:
         yield f"up to {facts['up_to']}"
-    if tag in {Tag.CALL_ENDORSE, Tag.CALL_APPROVE} and "amount" in facts:
+    if tag in _APPROVALS and "amount" in facts:
         yield facts["amount"]
+
+
+def _gave(tag: Tag, facts: Mapping[str, object]) -> str:
+    """Say what became of the grant that was asked for along with an approval."""
+    if facts.get("granted"):
+        return f", and gave the grant {facts['granted']}: {facts['grant']} without asking"
+    if "granted" in facts:
+        return "; no grant was given, for not every approver asked for one"
+    wish = facts.get("wish") if tag is Tag.CALL_ENDORSE else None
+    return f"; would give a grant too: {wish} without asking" if wish else ""

@@ -18,7 +18,7 @@ from approval.web.auth import Door, Visitor, safe_path
 from approval.web.deciding import Conflicted, Deciding, Mistyped, ballot, words
 from approval.web.pages import Pages
 from approval.web.problems import Problem, SignIn, wants_problem
-from approval.web.sent import after, entered, integer, money, settlement, states
+from approval.web.sent import after, entered, integer, money, settlement, states, wish_of_form
 from approval.web.waiting import Waiting
 
 RECENT: Final = 10
@@ -231,6 +231,7 @@ class Views:
             fields.get("digest") or None,
             fields.get("reason", ""),
             via="web",
+            grant=wish_of_form(fields),
         )
         if cast.choice is Choice.APPROVE:  # the other button sends what stands in the field as well
             cast = replace(cast, amount=entered(fields))

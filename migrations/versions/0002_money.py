@@ -26,6 +26,7 @@ def upgrade() -> None:
     op.add_column("call", sa.Column("grant_id", sa.Text))
     op.add_column("vote", sa.Column("amount", sa.BigInteger))
     op.add_column("vote", sa.Column("currency", sa.Text))
+    op.add_column("vote", sa.Column("wish", sa.Text))
     op.create_table(
         "meter",
         sa.Column("id", sa.Text, primary_key=True),

@@ -340,3 +340,24 @@ def test_rejecting_needs_no_amount(tmp_path: Path) -> None:
     at = desk(tmp_path)
     at.price('{ ask = true, up_to = "500.00 USD" }')
     assert at.run("reject", at.hold().id, token=ANN).code == 0
+
+
+def test_an_approver_gives_a_grant_along_with_the_approval(tmp_path: Path) -> None:
+    at = desk(tmp_path)
+    rule = 'approvers = ["ann", "bob"]'
+    text = at.config.read_text()
+    assert rule in text
+    bounds = 'grantable = { uses = 10, within = "24h", vary = ["phone_number"] }'
+    at.config.write_text(text.replace(rule, f"{rule}, {bounds}"))
+    call = at.hold()
+    assert "10 uses within 24h; may differ: phone_number" in at.run("show", call.id).out
+    for wish, told in [
+        ("ten times", 'write it like "10 uses within 24h up to 20.00 USD"'),
+        ("11 uses within 24h", "used 10 times at most"),
+    ]:
+        refused = at.run("approve", call.id, "--grant", wish, "--yes", token=ANN)
+        assert (refused.code, told in refused.err) == (Exit.REFUSED, True), refused.err
+        assert at.call(call.id) == call
+    at.run("approve", call.id, "--grant", "3 uses within 12h", "--yes", token=ANN)
+    assert "with a grant of 3 uses within 12h" in at.run("show", call.id).out
+    assert "uses 3, until" in at.run("grants").out

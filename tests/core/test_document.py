@@ -7,38 +7,12 @@ import pytest
 
 from approval.core.call import Run
 from approval.core.canonical import Number
-from approval.core.document import Place, open_document, read_duration
+from approval.core.document import Place, open_document
 from approval.errors import Misconfigured
 
 
 def place(value: object) -> Place:
     return Place(source="p.json", pointer="/here", value=value)
-
-
-@pytest.mark.parametrize(
-    ("text", "duration"),
-    [
-        ("90s", timedelta(seconds=90)),
-        ("15m", timedelta(minutes=15)),
-        ("2h", timedelta(hours=2)),
-        ("1d", timedelta(days=1)),
-        ("365d", timedelta(days=365)),
-        ("366d", None),
-        ("0s", None),
-        ("-1m", None),
-        ("1.5h", None),
-        ("15", None),
-        ("m", None),
-        ("", None),
-        ("15 m", None),
-        ("15M", None),
-        ("\u0661m", None),
-        ("9" * 10 + "s", None),
-        ("15ms", None),
-    ],
-)
-def test_a_duration_is_a_number_and_one_unit(text: str, duration: timedelta | None) -> None:
-    assert read_duration(text) == duration
 
 
 def test_numbers_of_every_reader_become_the_same_bytes() -> None:

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from approval.core.canonical import Number
 from approval.core.conditions import Condition, compile_test
 from approval.core.demand import Demand, Terms
+from approval.core.grantable import Bounds
 from approval.core.grants import (
-    Bounds,
     Grant,
     Origin,
     Pinned,

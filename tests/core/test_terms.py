@@ -6,6 +6,8 @@ import pytest
 
 from approval.core.call import Factor, OnDisconnect, Outcome, Requirement, Run
 from approval.core.dialects import read_defaults
+from approval.core.grantable import Bounds
+from approval.core.money import Money
 from approval.core.policy import Mention
 from approval.core.terms import RequirementDefaults
 from approval.errors import Misconfigured
@@ -134,3 +136,56 @@ def test_the_configurations_own_defaults_are_read_the_same_way() -> None:
         "/approvals/conditions",
         "/approvals/approvers",
     ]
+
+
+# --- what a rule lets its approvers give ---
+
+GRANTABLE = {"uses": 10, "within": "24h", "total": "20.00 USD", "vary": ["phone_number"]}
+
+
+def gate(grantable: object) -> dict[str, object]:
+    entry = {"approvers": "finance", "grantable": grantable}
+    return ours(tools={"x": {"require_approval": [entry]}})
+
+
+@pytest.mark.parametrize(
+    ("said", "bounds"),
+    [
+        (
+            GRANTABLE,
+            Bounds(
+                uses=10,
+                within=timedelta(hours=24),
+                total=Money(2000, "USD"),
+                vary=("phone_number",),
+            ),
+        ),
+        ({"uses": 1, "within": "15m"}, Bounds(uses=1, within=timedelta(minutes=15))),
+    ],
+)
+def test_a_rule_says_how_far_a_grant_out_of_a_decision_may_reach(
+    said: dict[str, object], bounds: Bounds
+) -> None:
+    requirement = judge(read(gate(said)), "x").requirement
+    assert requirement is not None
+    assert requirement.grantable == bounds
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (True, "this is"),
+        ({"within": "24h"}, "/grantable/uses: this is None"),
+        ({"uses": 1}, "/grantable/within: this is None"),
+        (GRANTABLE | {"uses": 0}, "/grantable/uses: this is 0"),
+        (GRANTABLE | {"within": 24}, "/grantable/within: this is 24"),
+        (GRANTABLE | {"total": "0.00 USD"}, "/grantable/total: a limit of zero"),
+        (GRANTABLE | {"total": "20"}, "/grantable/total"),
+        (GRANTABLE | {"vary": [5]}, "/grantable/vary/0"),
+        (GRANTABLE | {"vary": ["a", "a"]}, "/grantable/vary: a name stands here twice"),
+        (GRANTABLE | {"tools": ["*"]}, "tools has no place in grantable"),
+    ],
+)
+def test_what_is_wrong_with_it_is_said(said: object, told: str) -> None:
+    [problem] = problems(gate(said))
+    assert told in problem

@@ -3,18 +3,21 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pytest
 
 from approval.core import intake, issued, steps
 from approval.core.audit import Entry, Tag
-from approval.core.call import Answer, Call, Status, new_call_id
+from approval.core.call import Answer, Call, Choice, Status, new_call_id
 from approval.core.canonical import JSON
 from approval.core.demand import Holdings, Offer
+from approval.core.grantable import Wish
 from approval.core.grants import Grant
 from approval.core.lifecycle import Change, Event
+from approval.core.money import Money
 from approval.core.rulebook import Rulebook
+from approval.core.steps import Ballot
 from approval.errors import Conflict, NotFound
 from approval.store.store import SqlStore
 from tests.factories import (
@@ -186,3 +189,63 @@ async def test_a_grant_that_this_release_does_not_understand_covers_nothing(
     [listed] = await store.grants()
     assert (listed.grant.agent, listed.grant.tools) == ("ops-agent", ())
     assert (await store.revoke_grant("grt_1", REVOKE)).revoked_at == NOW
+
+
+# --- out of a decision ---
+
+GENEROUS = {
+    **PRICED,
+    "tools": {
+        BUY: {
+            "spend": {"amount": {"fixed": "3.00 USD"}, "meters": ["pot"]},
+            "require_approval": [
+                {
+                    "approvers": "finance",
+                    "grantable": {
+                        "uses": 10,
+                        "within": "24h",
+                        "total": "20.00 USD",
+                        "vary": ["number"],
+                    },
+                }
+            ],
+        }
+    },
+}
+GIVING = Rulebook(directory=make_directory(), policies={"shop": make_policy(GENEROUS)})
+
+
+async def decide(store: SqlStore, call: Call, wish: Wish) -> Change:
+    ballot = Ballot(person="ann", choice=Choice.APPROVE, digest=call.digest, via="web", grant=wish)
+
+    def step(call: Call, now: datetime) -> Change:
+        verdict = GIVING.judge_waiting(call)
+        return steps.decide(call, ballot, directory=GIVING.directory, verdict=verdict, now=now)
+
+    return await store.advance(call.id, step)
+
+
+@pytest.mark.parametrize(
+    ("uses", "total", "covered"), [(4, Money(2000, "USD"), 4), (10, Money(1100, "USD"), 3)]
+)
+async def test_one_out_of_a_decision_is_never_used_beyond_it(
+    store: SqlStore, other: SqlStore, uses: int, total: Money, covered: int
+) -> None:
+    held = (await ask(store, 99, GIVING)).call
+    wish = Wish(uses=uses, within=timedelta(hours=1), total=total)
+    assert (await decide(store, held, wish)).event is Event.APPROVE
+    asked = [ask((store, other)[n % 2], n, GIVING) for n in range(20)]
+    events = [change.event for change in await asyncio.gather(*asked)]
+    assert (events.count(Event.ALLOW), events.count(Event.HOLD)) == (covered, 20 - covered)
+
+
+async def test_decision_and_grant_are_one_or_neither_is(store: SqlStore) -> None:
+    held = (await ask(store, 99, GIVING)).call
+    await keep(store, grant(f"grt_{held.id.removeprefix('apr_')}", uses=1))  # its name is taken
+    wish = Wish(uses=1, within=timedelta(hours=1), total=Money(300, "USD"))
+    before = await store.trail()
+    with pytest.raises(Conflict):
+        await decide(store, held, wish)
+    assert await store.get(held.id) == held
+    assert await store.trail() == before
+    assert len(await store.grants()) == 1

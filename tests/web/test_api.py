@@ -169,6 +169,7 @@ async def test_the_result_is_answered_while_it_is_kept(site: Site, ann_script: S
             "via": "test",
             "reason": "fine",
             "amount": None,
+            "grant": None,
         }
     ]
 
@@ -300,7 +301,8 @@ BODIES: list[tuple[object, int, str]] = [
     ({"decision": "reject", "amount": 1}, 422, "amount"),
     ({"decision": "reject", "amount": "1.00 USD"}, 422, "amount:not_asked"),
     ({"decision": "reject", "arguments": {}}, 422, "not_built"),
-    ({"decision": "reject", "grant": "1h"}, 422, "not_built"),
+    ({"decision": "reject", "grant": "1h"}, 422, "grant"),
+    ({"decision": "reject", "grant": {"uses": 1, "within": "1h"}}, 422, "grant"),
     ({"decision": "reject", "override": True}, 422, "not_built"),
     ({"decision": "reject", "Decision": "approve"}, 422, "unknown_member"),
     ([], 422, "body"),

@@ -64,10 +64,8 @@ class Granting:
         """
         if any(each.id == grant_id for each in self._rules().grants):
             raise Forbidden("the configuration gives this grant; remove it there")
-        found = next(
-            (each for each in await self.listed(person) if each.grant.id == grant_id), None
-        )
-        if found is None:
+        found = await self._store.grant(grant_id)
+        if not self.may_see(person, found.grant):
             raise NotFound("there is no such grant")
         if not self._may_revoke(person, found.grant):
             raise Forbidden(f"{person} may not take this grant back; an admin may")

@@ -255,6 +255,10 @@ class Store(Protocol):
         """
         ...
 
+    async def grant(self, grant_id: str) -> Issued:
+        """Read one grant; `NotFound` if no such grant was issued."""
+        ...
+
     async def grants(self) -> tuple[Issued, ...]:
         """Read the grants that were issued, the newest first, revoked and ended ones too."""
         ...

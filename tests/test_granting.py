@@ -99,3 +99,19 @@ async def test_admins_and_the_owner_take_a_grant_back(
 async def test_a_grant_of_the_configuration_is_removed_there(service: Service) -> None:
     with pytest.raises(Forbidden, match="remove it there"):
         await service.granting.revoke("file:own", person="ann", via="cli")
+
+
+async def test_a_grant_too_old_to_be_listed_is_taken_back_all_the_same(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("approval.store.granting.MOST_LISTED", 1)
+    old, new = [
+        (await service.granting.issue(grant(), person="ann", via="cli")).grant for _ in range(2)
+    ]
+    [listed] = await service.granting.listed()
+    other = ({old.id, new.id} - {listed.grant.id}).pop()
+    await service.granting.revoke(other, person="ann", via="cli")
+    with pytest.raises(Conflict, match="revoked already"):
+        await service.granting.revoke(other, person="ann", via="cli")
+    with pytest.raises(NotFound):
+        await service.granting.revoke("grt_none", person="ann", via="cli")

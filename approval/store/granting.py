@@ -81,6 +81,14 @@ def revoke(work: Work, grant_id: str, entry: Entry) -> Issued:
     return replace(_issued(row), revoked_at=work.now, revoked_by=entry.actor)
 
 
+def get(connection: Executor, grant_id: str) -> Issued:
+    """Read one grant; `NotFound` if no such grant was issued."""
+    row = connection.execute(_ONE, {"id": grant_id}).one_or_none()
+    if row is None:
+        raise NotFound("there is no such grant")
+    return _issued(row)
+
+
 def find(connection: Executor) -> tuple[Issued, ...]:
     """Read the grants that were issued, the newest first."""
     query = select(grants).order_by(grants.c.issued_at.desc(), grants.c.id).limit(MOST_LISTED)

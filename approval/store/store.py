@@ -266,6 +266,9 @@ class SqlStore:
     async def revoke_grant(self, grant_id: str, entry: Entry) -> Issued:
         return await self._engine.write(partial(granting.revoke, grant_id=grant_id, entry=entry))
 
+    async def grant(self, grant_id: str) -> Issued:
+        return await self._engine.read(partial(granting.get, grant_id=grant_id))
+
     async def grants(self) -> tuple[Issued, ...]:
         return await self._engine.read(granting.find)
 

@@ -151,9 +151,8 @@ class Api:
             text(body, "digest"),
             text(body, "reason") or "",
             via="api",
-            grant=wish(body),
         )
-        cast = replace(cast, amount=typed(body))
+        cast = replace(cast, amount=typed(body), grant=wish(body))
         try:
             call = await self._deciding.decide(request.match_info["id"], cast)
         except Conflicted as conflict:

@@ -8,7 +8,6 @@ import re
 from typing import Final
 
 from approval.core.call import Call, CallId, Choice, Status
-from approval.core.grantable import Wish
 from approval.core.identity import Person
 from approval.core.money import Money
 from approval.core.steps import Ballot
@@ -146,15 +145,7 @@ class Deciding:
             raise Conflicted(str(conflict), await self._service.get(call.id)) from conflict
 
 
-def ballot(
-    person: Person,
-    choice: str,
-    digest: str | None,
-    reason: str,
-    *,
-    via: str,
-    grant: Wish | None = None,
-) -> Ballot:
+def ballot(person: Person, choice: str, digest: str | None, reason: str, *, via: str) -> Ballot:
     """Make a ballot out of what was sent.
 
     Raises:
@@ -167,15 +158,12 @@ def ballot(
     if digest is None and choice == Choice.APPROVE:
         detail = "An approval names the digest of the call that was looked at."
         raise Problem(422, "digest_required", detail)
-    if grant is not None and choice != Choice.APPROVE:
-        raise Problem(422, "grant", "A rejection gives no grant; leave it out.")
     return Ballot(
         person=person.name,
         choice=Choice(choice),
         digest=digest,
         via=via,
         reason=words("reason", reason),
-        grant=grant,
     )
 
 

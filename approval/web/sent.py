@@ -61,11 +61,13 @@ def wish(body: Mapping[str, JSON]) -> Wish | None:
     """Read the grant that an approver would give along with an approval.
 
     Raises:
-        Problem: If it is not as it should be.
+        Problem: If it is not as it should be, or stands beside a rejection.
     """
     said = body.get("grant")
     if said is None:
         return None
+    if body.get("decision") == Choice.REJECT:
+        raise Problem(422, "grant", "A rejection gives no grant; leave it out.")
     if not isinstance(said, dict):
         raise Problem(422, "grant", 'The grant is {"uses", "within", "total"}.')
     try:
@@ -75,12 +77,12 @@ def wish(body: Mapping[str, JSON]) -> Wish | None:
 
 
 def wish_of_form(fields: Mapping[str, str]) -> Wish | None:
-    """Read the same from a form; who rejects may have ticked it and gives none.
+    """Read the same from a form, where it was ticked.
 
     Raises:
         Problem: If it is not as it should be.
     """
-    if not fields.get("grant") or fields.get("decision") != Choice.APPROVE:
+    if not fields.get("grant"):
         return None
     uses, total = fields.get("uses", "").strip(), fields.get("total", "").strip()
     number = int(uses) if uses.isascii() and uses.isdecimal() and len(uses) < 10 else None

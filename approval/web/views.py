@@ -231,10 +231,9 @@ class Views:
             fields.get("digest") or None,
             fields.get("reason", ""),
             via="web",
-            grant=wish_of_form(fields),
         )
-        if cast.choice is Choice.APPROVE:  # the other button sends what stands in the field as well
-            cast = replace(cast, amount=entered(fields))
+        if cast.choice is Choice.APPROVE:  # the other button sends what stands in the fields, too
+            cast = replace(cast, amount=entered(fields), grant=wish_of_form(fields))
         try:
             call = await self._deciding.decide(request.match_info["id"], cast)
         except Conflicted as conflict:

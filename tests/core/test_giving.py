@@ -7,13 +7,14 @@ import pytest
 
 from approval.core import grants, issued, steps
 from approval.core.call import Call, Choice, Factor, Outcome, Requirement, Verdict
-from approval.core.demand import Demand
+from approval.core.demand import Demand, Terms
 from approval.core.giving import bounds_of
 from approval.core.grantable import Bounds, Wish
 from approval.core.grants import Decided, Grant, Origin, covers, stands_in
 from approval.core.identity import Agent
 from approval.core.lifecycle import Change, Event
 from approval.core.money import Money
+from approval.core.price import Asking
 from approval.core.subject import Subject
 from approval.errors import Conflict, Forbidden
 from tests.factories import (
@@ -283,6 +284,22 @@ def test_it_stands_in_for_those_who_gave_it_and_nobody_else(
 def test_bounds_are_those_of_the_rule_where_a_grant_can_cover_anything() -> None:
     assert bounds_of(held(), ONE) == BOUNDS
     assert bounds_of(held(amount=None), ONE) is None
+
+
+def test_a_call_whose_price_is_typed_gives_none() -> None:
+    asked = held(terms=Terms(asking=Asking(up_to=PRICE)))
+    assert bounds_of(asked, ONE) is None
+    verdict = make_verdict(requirement=ONE, demand=Demand(amount=PRICE, terms=asked.terms))
+    cast = steps.Ballot(
+        person="ann",
+        choice=Choice.APPROVE,
+        digest=asked.digest,
+        via="web",
+        amount="1.00 USD",
+        grant=WISH,
+    )
+    with pytest.raises(Conflict, match="no grant comes out"):
+        steps.decide(asked, cast, directory=make_directory(), verdict=verdict, now=LATER)
 
 
 def test_an_agent_that_is_gone_is_given_nothing() -> None:

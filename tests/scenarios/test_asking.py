@@ -4,15 +4,13 @@ import asyncio
 import json
 from pathlib import Path
 
-from aiohttp import ClientSession
-
 from approval.app.running import Running, running
 from approval.config import load
 from approval.core.audit import Tag
-from approval.core.call import Call, Status
+from approval.core.call import Call, Choice, Status
 from approval.demo.agent import Agent, agent
 from tests.scenarios.test_purchase import BUY, NUMBER, PURCHASE, waiting
-from tests.scenarios.town import AGENT_TOKEN, ANN_TOKEN, Town, command, found
+from tests.scenarios.town import AGENT_TOKEN, Town, command, decided, found
 
 POLICY = {
     "dialect": "approval-1",
@@ -33,17 +31,9 @@ def priced(folder: Path) -> Town:
 
 async def typed(service: Running, call: Call, amount: str | None) -> tuple[int, str]:
     """Have Ann approve through the API; answers the status and what the call costs, or why not."""
-    body = {"decision": "approve", "digest": call.digest}
-    if amount is not None:
-        body["amount"] = amount
-    address = f"{service.url}/v1/calls/{call.id}/decision"
-    headers = {"Authorization": f"Bearer {ANN_TOKEN}"}
-    async with (
-        ClientSession(headers=headers) as session,
-        session.post(address, json=body) as response,
-    ):
-        told = await response.json()
-        return response.status, str(told["amount"] if response.status == 200 else told["type"])
+    body = {} if amount is None else {"amount": amount}
+    status, told = await decided(service.url, call, Choice.APPROVE, **body)
+    return status, str(told["amount"] if status == 200 else told["type"])
 
 
 async def refused(client: Agent, service: Running) -> None:

@@ -6,7 +6,6 @@ import signal
 from pathlib import Path
 
 import pytest
-from aiohttp import ClientSession
 
 from approval.app.opening import opened
 from approval.app.running import Running, running
@@ -14,7 +13,7 @@ from approval.config import load
 from approval.core.call import Call, Choice, Listener, Status
 from approval.core.steps import Ballot
 from approval.demo.agent import Agent, Result, agent
-from tests.scenarios.town import AGENT_TOKEN, ANN_TOKEN, Town, command, found, serving
+from tests.scenarios.town import AGENT_TOKEN, Town, command, decided, found, serving
 
 BUY = "create_incoming_phone_number"
 NUMBER = "+14155550100"
@@ -47,14 +46,8 @@ async def purchase(service: Running, choice: Choice, reason: str = "") -> Result
 
 
 async def decide(url: str, call: Call, choice: Choice, reason: str) -> None:
-    body = {"decision": str(choice), "digest": call.digest, "reason": reason}
-    headers = {"Authorization": f"Bearer {ANN_TOKEN}"}
-    address = f"{url}/v1/calls/{call.id}/decision"
-    async with (
-        ClientSession(headers=headers) as session,
-        session.post(address, json=body) as response,
-    ):
-        assert response.status == 200, await response.text()
+    status, told = await decided(url, call, choice, reason=reason)
+    assert status == 200, told
 
 
 async def test_an_approved_purchase_is_made_exactly_once(tmp_path: Path) -> None:

@@ -9,7 +9,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from aiohttp import ClientSession
+
+from approval.core.call import Call, Choice
 from approval.core.identity import token_digest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -114,6 +118,18 @@ class Program:
                 line = (await self.process.stderr.readline()).decode()
                 if text in line or not line:
                     return line
+
+
+async def decided(url: str, call: Call, decision: Choice, **body: object) -> tuple[int, Any]:
+    """Have Ann decide through the API; answer the status and what it told."""
+    address = f"{url}/v1/calls/{call.id}/decision"
+    sent = {"decision": str(decision), "digest": call.digest, **body}
+    headers = {"Authorization": f"Bearer {ANN_TOKEN}"}
+    async with (
+        ClientSession(headers=headers) as session,
+        session.post(address, json=sent) as response,
+    ):
+        return response.status, await response.json()
 
 
 @asynccontextmanager

@@ -19,9 +19,11 @@ WISH = {"uses": 3, "within": "12h", "total": "10.00 USD"}
 FORM = {"grant": "yes", "uses": "3", "within": "12h", "total": "10.00 USD"}
 
 
-def giving(approvals: int = 1) -> Rulebook:
+def giving(approvals: int = 1, *, grantable: bool = True) -> Rulebook:
     bounds = {"uses": 10, "within": "24h", "total": "20.00 USD", "vary": ["n"]}
-    gate = {"approvers": "finance", "quorum": approvals, "grantable": bounds}
+    gate = {"approvers": "finance", "quorum": approvals} | (
+        {"grantable": bounds} if grantable else {}
+    )
     document = {
         "dialect": "approval-1",
         "version": "1",
@@ -80,6 +82,20 @@ async def test_revoked_it_lets_nothing_more_run(generous: Site) -> None:
     revoked = Entry(tag=Tag.GRANT_REVOKE, subject=grant.id, actor="operator", facts={})
     await generous.store.revoke_grant(grant.id, revoked)
     assert (await generous.hold({"n": 2})).status is Status.PENDING
+
+
+@pytest.mark.parametrize("rules", [giving(approvals=2), giving(grantable=False)])
+async def test_once_the_rule_asks_for_more_it_stands_in_for_nobody(
+    generous: Site, rules: Rulebook
+) -> None:
+    call = await generous.hold({"n": 1})
+    async with script(generous, ANN_TOKEN) as ann:
+        await approve(ann, call, grant=WISH)
+    loaded = Entry(tag=Tag.POLICY_LOAD, subject="", actor="operator", facts={})
+    await generous.service.adopt(rules, loaded)
+    assert (await generous.hold({"n": 2})).status is Status.PENDING
+    await generous.service.adopt(giving(), loaded)
+    assert (await generous.hold({"n": 3})).status is Status.EXECUTING
 
 
 async def test_it_covers_nothing_that_the_rule_does_not_let_vary(generous: Site) -> None:

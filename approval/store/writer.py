@@ -29,6 +29,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Final, TypeVar
 
 from sqlalchemy import Connection
@@ -42,6 +43,8 @@ from approval.store.tables import SCHEMA, from_microseconds, to_microseconds
 from approval.store.work import Work, tell
 
 QUEUE_LIMIT: Final = 10_000
+"""The most units and entries that may be on their way to the disk."""
+
 WAIT_SECONDS: Final = 5.0
 """How long to wait for another process, or for a connection to read with."""
 
@@ -155,9 +158,13 @@ class Writer:
         self._lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._fresh: list[_Job] = []
         self._handing = False
-        self._jobs: list[_Job] = []
-        """Handed over to the thread, and guarded by `_awake`; `_fresh` is the loop's alone."""
-        self._awake = threading.Condition()
+        self._handed: SimpleQueue[list[_Job]] = SimpleQueue()
+        """What the thread takes; an empty list says that no more will come.
+
+        A queue written in C: a `Condition` runs Python on both sides of each commit, where the
+        interpreter is what both sides wait for.
+        """
+        self._under_way = 0
         self._closing = False
         self._nudge: asyncio.TimerHandle | None = None
         self._thread = threading.Thread(target=self._run, name="approval-writer", daemon=True)
@@ -214,7 +221,7 @@ class Writer:
         await future
 
     def _is_full(self) -> bool:
-        return len(self._fresh) + len(self._jobs) >= QUEUE_LIMIT
+        return len(self._fresh) + self._under_way >= QUEUE_LIMIT
 
     def _gather(self, seen: int, turn: int) -> None:
         """Hand over what has come, once a turn of the loop brings nothing more.
@@ -234,15 +241,27 @@ class Writer:
         if self._nudge is not None:
             self._nudge.cancel()
             self._nudge = None
-        with self._awake:
-            self._jobs += self._fresh
-            self._awake.notify()
-        self._fresh.clear()
+        if self._fresh:
+            self._under_way += len(self._fresh)
+            self._handed.put(self._fresh)
+            self._fresh = []
+
+    def _resolve(self, jobs: list[_Job]) -> None:
+        self._under_way -= len(jobs)
+        for job in jobs:
+            future = job.future
+            if future is None or future.done():
+                continue
+            if job.error is not None:
+                future.set_exception(job.error)
+            else:
+                future.set_result(None)
 
     async def close(self) -> None:
         """Commit what is queued, end the thread, checkpoint, and close the connection."""
         self._closing = True
         self._hand_over()
+        self._handed.put([])
         await asyncio.to_thread(self._finish)
 
     def _finish(self) -> None:
@@ -257,17 +276,15 @@ class Writer:
     # --- on the thread ---
 
     def _run(self) -> None:
-        while True:
-            with self._awake:
-                while not self._jobs and not self._closing:
-                    self._awake.wait()
-                batch, self._jobs = self._jobs, []
-                closing = self._closing
-            if batch:
+        more = True
+        while more:
+            handed = [self._handed.get()]
+            while not self._handed.empty():
+                handed.append(self._handed.get())
+            more = all(handed)
+            if batch := [job for jobs in handed for job in jobs]:
                 self._commit(batch)
                 self._checkpoint_if_due()
-            elif closing:
-                return
 
     def _commit(self, batch: list[_Job]) -> None:
         try:
@@ -278,15 +295,8 @@ class Writer:
             self._undo()
             for job in batch:
                 job.error = _unavailable(error)
-        waiting = [job for job in batch if job.future is not None]
-        if waiting:
-            self._hand_back(waiting)
-
-    def _hand_back(self, waiting: list[_Job]) -> None:
-        try:
-            self._loop.call_soon_threadsafe(_resolve, waiting)
-        except RuntimeError:  # the loop has closed: nobody waits any more
-            return
+        with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits any more
+            self._loop.call_soon_threadsafe(self._resolve, batch)
 
     def _transaction(self, batch: list[_Job]) -> None:
         take_lock(self._lock, self._wait_seconds)
@@ -467,17 +477,6 @@ def _append_statement(lines: int) -> str:
         SELECT ?, line.* FROM (VALUES {rows}) AS line
         WHERE (SELECT (seq, hash) = (?, ?) AND schema <= ? FROM audit_head)
     """  # noqa: S608 - no text of anybody's is in it
-
-
-def _resolve(jobs: list[_Job]) -> None:
-    for job in jobs:
-        future = job.future
-        if future is None or future.done():
-            continue
-        if job.error is not None:
-            future.set_exception(job.error)
-        else:
-            future.set_result(None)
 
 
 def _unavailable(error: Exception) -> StoreUnavailable:

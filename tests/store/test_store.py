@@ -163,7 +163,7 @@ async def test_a_decision_that_waited_for_the_lock_meets_the_deadline_after_it(
         voted = group.create_task(other.advance(held.id, vote))
         assert isinstance(other._engine, SqliteEngine)
         writer = other._engine._writer
-        await until(lambda: not voted.done() and not writer._jobs)
+        await until(lambda: writer._under_way == 1 and writer._handed.empty())
         clock.now = held.decide_before + timedelta(microseconds=1)
         go_on.set()
     assert voted.result().call.status is Status.EXPIRED

@@ -64,7 +64,7 @@ async def busy(engine: SqliteEngine) -> AsyncIterator[None]:
         group.create_task(engine.write(wait))
         await entered.wait()
         yield
-        await until(lambda: bool(engine._writer._jobs))
+        await until(lambda: not engine._writer._handed.empty())
         release.set()
 
 
@@ -78,7 +78,7 @@ async def batch(engine: SqliteEngine, *units: Callable[[Work], object] | Entry) 
             ),
             return_exceptions=True,
         )
-        await until(lambda: len(engine._writer._jobs) == len(units))
+        await until(lambda: engine._writer._under_way == 1 + len(units))
     return await waiting
 
 
@@ -212,7 +212,7 @@ async def test_a_caller_who_no_longer_waits_disturbs_nobody(
 ) -> None:
     async with busy(engine), asyncio.TaskGroup() as group:
         task = group.create_task(engine.journal(entry(1)))
-        await until(lambda: bool(engine._writer._jobs))
+        await until(lambda: not engine._writer._handed.empty())
         task.cancel()
     await engine.journal(entry(2))
     assert len(await hasty.trail()) == 2
@@ -408,15 +408,15 @@ async def test_closing_commits_what_is_queued_and_then_takes_no_more(
 
 async def test_the_queue_has_an_end_and_says_so(engine: SqliteEngine, hasty: Store) -> None:
     async with busy(engine):
-        for n in range(QUEUE_LIMIT):
+        for n in range(1, QUEUE_LIMIT):
             engine.journal_later(entry(n))
         with pytest.raises(StoreUnavailable, match="takes no more work now"):
             await engine.journal(entry())
         engine.journal_later(entry(-1))
-    await until(lambda: not engine._writer._jobs)
+    await until(lambda: not engine._writer._under_way)
     await engine.journal(entry(-2))
     report = await hasty.verify()
-    assert (report.entries, report.problems) == (QUEUE_LIMIT + 1, ())
+    assert (report.entries, report.problems) == (QUEUE_LIMIT, ())
 
 
 def test_a_loop_that_ends_first_loses_no_write(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from approval.gateway.entry import NAMED
 from approval.gateway.protocol import INTERNAL_ERROR, Kind, Message
 from approval.gateway.upstream import JSON_TYPE, MAX_ANSWER, Reply
 from approval.gateway.waiting import STREAM_HEADERS
+from approval.gateway.whole import HEADERS, Whole
 
 log = logging.getLogger(__name__)
 
@@ -28,12 +29,12 @@ PLAIN_TYPE = "text/plain"
 BAD_GATEWAY = 502
 UNAVAILABLE = 503
 
-_HEADERS = {**NAMED, "Content-Type": JSON_TYPE, "X-Content-Type-Options": "nosniff"}
-
 
 def plain(body: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
     """Answer with a JSON body."""
-    return web.Response(body=body, status=status, headers={**_HEADERS, **(headers or {})})
+    if status == 200 and not headers:
+        return Whole(body)
+    return web.Response(body=body, status=status, headers={**HEADERS, **(headers or {})})
 
 
 def failure(message: Message | None, text: str, status: int = BAD_GATEWAY) -> web.Response:

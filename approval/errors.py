@@ -50,10 +50,16 @@ class Refused(ApprovalError):
 
 
 class NoRoom(Refused):
-    """A call for which a limit has no room; `retry_after`, in seconds, where waiting helps."""
+    """A call for which a limit has no room.
 
-    def __init__(self, code: str, text: str, *, retry_after: int | None = None) -> None:
-        super().__init__(code, text, retryable=retry_after is not None)
+    It is `retryable` where waiting helps, and `retry_after` says for how many seconds, where that
+    is known.
+    """
+
+    def __init__(
+        self, code: str, text: str, *, retry_after: int | None = None, retryable: bool = False
+    ) -> None:
+        super().__init__(code, text, retryable=retryable or retry_after is not None)
         self.retry_after = retry_after
 
 

@@ -115,10 +115,13 @@ class Store(Protocol):
         demand: Demand | None,
         step: Admission,
         covering: Covering | None = None,
+        max_pending: int | None = None,
     ) -> Change:
         """Look for the latest call equal to this one, run the step, and write what it says.
 
         `covering` is asked which grants cover it, once those issued are locked against revocation.
+        With `max_pending` the step sees how many of the agent's calls are pending, and until this
+        is committed no other admission of that agent, with a bound as well, adds to them.
 
         What the demand draws on is locked before the step sees it, so no other call takes the same
         room meanwhile. State, money, counts, audit entry and notice are one transaction.

@@ -164,7 +164,8 @@ class Service:
 
         Raises:
             Refused: If the agent holds too many calls, or gave a key that stands for another call.
-            NoRoom: If a limit has no room for it; nothing but the denial is written then.
+            NoRoom: If a limit has no room for it, or too many of the agent's calls wait for people;
+                nothing but the denial is written then.
             StoreUnavailable: If nothing was written; nothing is held then.
         """
         if self._lines[asked.agent] >= self.settings.max_in_flight:
@@ -173,7 +174,11 @@ class Service:
         asked_at = time.monotonic()
         step = partial(self._admission, asked, verdict)
         change = await self._store.admit(
-            asked, verdict.demand, step, lambda issued: self.rules.offers(asked, verdict, issued)
+            asked,
+            verdict.demand,
+            step,
+            lambda issued: self.rules.offers(asked, verdict, issued),
+            self.rules.directory.max_pending(asked.agent),
         )
         if change.refusal is not None:
             raise admission.no_room(change.refusal)

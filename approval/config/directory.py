@@ -15,11 +15,16 @@ from approval.core.identity import Agent, Directory, Person, Right
 Bearers = dict[str, frozenset[str]]
 
 
-def read_directory(document: Document, names: Names) -> Directory:
-    """Read everybody; what is wrong with them goes to the document's problems."""
+def read_directory(
+    document: Document, names: Names, *, max_pending: int | None = None
+) -> Directory:
+    """Read everybody; what is wrong with them goes to the document's problems.
+
+    `max_pending` bounds the pending calls of every agent that does not say otherwise.
+    """
     bearers: Bearers = {}
     directory = Directory(
-        agents=dict(_agents(document, names, bearers)),
+        agents=dict(_agents(document, names, bearers, max_pending)),
         people=dict(_people(document, bearers)),
         groups=dict(_groups(document, names)),
     )
@@ -56,7 +61,9 @@ def _people(document: Document, bearers: Bearers) -> Iterator[tuple[str, Person]
             )
 
 
-def _agents(document: Document, names: Names, bearers: Bearers) -> Iterator[tuple[str, Agent]]:
+def _agents(
+    document: Document, names: Names, bearers: Bearers, max_pending: int | None
+) -> Iterator[tuple[str, Agent]]:
     for name, entry in document.entries("agents"):
         key = ("agents", name)
         tokens = bearers[f"agents.{name}"] = _tokens(document, key, entry)
@@ -73,6 +80,7 @@ def _agents(document: Document, names: Names, bearers: Bearers) -> Iterator[tupl
                 owner=found.owner,
                 groups=found.groups,
                 token_digests=tokens,
+                max_pending=max_pending if found.max_pending is None else found.max_pending,
             ),
         )
 

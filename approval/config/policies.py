@@ -8,7 +8,7 @@ from approval.config.checks import Names
 from approval.config.document import Document
 from approval.config.limits import shared_meters
 from approval.config.problems import Key, dotted, unknown
-from approval.config.sections import Approvals, Local
+from approval.config.sections import Approvals
 from approval.core.canonical import quoted
 from approval.core.dialects import Shared, load_text, read_defaults, read_policy
 from approval.core.meters import Meter
@@ -19,11 +19,11 @@ from approval.errors import Misconfigured
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policies:
-    """Policies by upstream, those of one agent by agent and upstream, and `[approvals] local`."""
+    """Policies by upstream, those of one agent by agent and upstream, and `[approvals]`."""
 
     policies: dict[str, Policy]
     narrowing: dict[tuple[str, str], Policy]
-    local: Local
+    approvals: Approvals
 
 
 def read_policies(document: Document, names: Names) -> Policies:
@@ -36,7 +36,7 @@ def read_policies(document: Document, names: Names) -> Policies:
     return Policies(
         policies=dict(reader.of_upstreams()),
         narrowing=dict(reader.of_agents()),
-        local=approvals.local if approvals is not None else Local.TOKEN,
+        approvals=approvals or Approvals(),
     )
 
 

@@ -57,7 +57,7 @@ def load(path: Path | str, environment: Mapping[str, str] | None = None) -> Conf
     upstreams = dict(_upstreams(document))
     found = read_policies(document, names)
     rules = Rulebook(
-        directory=read_directory(document, names),
+        directory=read_directory(document, names, max_pending=found.approvals.max_pending),
         policies=found.policies,
         narrowing=found.narrowing,
         grants=read_standing(document, names),
@@ -73,7 +73,7 @@ def load(path: Path | str, environment: Mapping[str, str] | None = None) -> Conf
         upstreams=upstreams,
         gateway=gateway,
         audit=audit,
-        local=found.local,
+        local=found.approvals.local,
         rules=rules,
         files=frozenset(document.files | document.sources.files),
         warnings=(*document.sources.warnings, *_warnings(server)),
@@ -128,6 +128,7 @@ _ELSEWHERE: Final = {
     "allowed_hosts": "[server] allowed_hosts",
     "allowed_origins": "[server] allowed_origins",
     "audit_on_store_down": "[audit] on_store_down",
+    "max_pending": "[approvals] max_pending",
 }
 
 

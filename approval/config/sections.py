@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Final
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, StrictStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, StrictInt, StrictStr
 from pydantic.functional_validators import AfterValidator
 from typing_extensions import override
 
@@ -196,6 +196,16 @@ class Location:
         return f"postgresql://{user.partition(':')[0]}{at}{host}{parts.path}"
 
 
+def _bound(number: int) -> int:
+    if number < 1:
+        text = "is less than 1; write how many calls may wait for people at once, or remove the key"
+        raise ValueError(f"{text} to let any number wait")
+    return number
+
+
+Bound = Annotated[StrictInt, AfterValidator(_bound)]
+
+
 class AgentEntry(BaseModel):
     """`[agents.NAME]`, without its secrets and policies: somebody who asks."""
 
@@ -204,6 +214,7 @@ class AgentEntry(BaseModel):
     upstreams: tuple[StrictStr, ...]
     owner: StrictStr | None = None
     groups: tuple[StrictStr, ...] = ()
+    max_pending: Bound | None = None
 
 
 class PersonEntry(BaseModel):
@@ -246,6 +257,7 @@ class Approvals(BaseModel):
     model_config = _STRICT
 
     local: Local = Local.TOKEN
+    max_pending: Bound | None = None
 
 
 class OnStoreDown(enum.StrEnum):

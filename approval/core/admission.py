@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from approval.core import ledger, meters, rates
+from approval.core import ledger, meters, pending, rates
 from approval.core.audit import Entry
 from approval.core.call import Factor, Outcome, Reason, Requirement, Verdict
 from approval.core.canonical import quoted
@@ -49,14 +49,19 @@ def admit(verdict: Verdict, holdings: Holdings, now: datetime) -> Admitted | Ref
     """Fit a call in, or say why it does not fit.
 
     A gate is passed under the first grant that has room, and is held where none has. Where an
-    approver types what the call costs none stands in: nobody would type it.
+    approver types what the call costs none stands in: nobody would type it. Only what would be held
+    counts as pending, and limits are looked at first: what they refuse may be refused for good.
     """
     asks = verdict.demand is not None and verdict.demand.asks
     for offer in holdings.offers if verdict.outcome is Outcome.GATE and not asks else ():
         admitted = _under(offer, verdict, holdings, now) if offer.is_in_force(now) else None
         if admitted is not None:
             return admitted
-    return _fit(verdict, holdings, now)
+    found = _fit(verdict, holdings, now)
+    waiting = holdings.pending
+    if isinstance(found, Refusal) or found.verdict.outcome is not Outcome.GATE or waiting is None:
+        return found
+    return pending.refusal(waiting) if waiting.is_full else found
 
 
 def _under(offer: Offer, verdict: Verdict, holdings: Holdings, now: datetime) -> Admitted | None:
@@ -164,7 +169,7 @@ def no_room(why: Refusal) -> NoRoom:
     """Make an error of a refusal; a wait is told in whole seconds, and never too short."""
     wait = why.retry_after
     seconds = None if wait is None else -(-wait // timedelta(seconds=1))
-    return NoRoom(why.code, why.text, retry_after=seconds)
+    return NoRoom(why.code, why.text, retry_after=seconds, retryable=why.retryable)
 
 
 def _frozen(call_id: str) -> Refusal:

@@ -13,6 +13,7 @@ from functools import reduce
 
 from approval.core.meters import Draw, Usage
 from approval.core.money import Money
+from approval.core.pending import Pending
 from approval.core.price import Actual, Asking, OnError, OnOverrun, Per, Quote, Spend, actual
 from approval.core.rates import Rate, RateKey
 
@@ -133,6 +134,8 @@ class Holdings:
     offers: tuple[Offer, ...] = ()
     frozen: str = ""
     """The call whose overrun froze this tool for this agent, until somebody lifts it; or empty."""
+    pending: Pending | None = None
+    """How many of the agent's calls wait for people; None where any number may."""
 
     def used(self, draw: Draw) -> Usage:
         return self.usage.get(draw.meter_id, Usage())

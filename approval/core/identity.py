@@ -26,6 +26,8 @@ class Agent:
     owner: str | None = None
     groups: tuple[str, ...] = ()
     token_digests: frozenset[str] = frozenset()
+    max_pending: int | None = None
+    """How many of its calls may wait for people at once; None where any number may."""
 
     @property
     def actor(self) -> str:
@@ -67,6 +69,11 @@ class Directory:
         """Say whether the configuration gives `person` this right; an admin has every right."""
         holders = self.rights.get(right, frozenset()) | self.rights.get(Right.ADMIN, frozenset())
         return person in holders
+
+    def max_pending(self, agent: str) -> int | None:
+        """Say how many calls of this agent may wait for people at once; None for any number."""
+        known = self.agents.get(agent)
+        return known.max_pending if known is not None else None
 
     def agents_by_digest(self) -> dict[str, Agent]:
         """Index the agents by the digests of their tokens."""

@@ -15,12 +15,14 @@ class Refusal:
     """Why a call does not pass.
 
     `code` is stable and short, `text` a sentence for agents and people. `retry_after` is given
-    where waiting helps, and is then long enough unless others take the room first.
+    where waiting helps, and is then long enough unless others take the room first. `retryable`
+    alone says that waiting helps, and that nobody knows for how long.
     """
 
     code: str
     text: str
     retry_after: timedelta | None = None
+    retryable: bool = False
 
 
 def worded_span(span: timedelta) -> str:

@@ -46,7 +46,6 @@ TERMS = frozenset(
 GATE = TERMS | ENTRY | {"grantable"}
 
 NOT_BUILT: Mapping[str, str] = {
-    "max_pending": "an agent may have any number of calls waiting",
     "escalation": "nobody else is asked while a call waits",
     "idempotency": "no key is sent to the upstream",
     "dedupe": "equal gated calls always join",
@@ -67,6 +66,8 @@ HINTS: Mapping[str, str] = {
     "action": "write deny_if or require_approval",
     "methods": "it belongs to the upstream in the configuration",
     "grantable": "each rule of require_approval says it for itself, and no default does",
+    "max_pending": "it bounds an agent, not a rule; write it under [approvals], or under"
+    " [agents.NAME] for one of them, in the configuration",
     "grants": "they are given in the configuration, or with approval grants issue",
 }
 

@@ -100,13 +100,17 @@ def tell_refused(refused: Refused) -> Told:
 
 
 def tell_no_room(refused: NoRoom) -> Told:
-    """Say that a limit has no room for a call, and after how long it may have."""
+    """Say that a limit has no room for a call, and after how long it may have, where that is known.
+
+    A refusal that says itself for what to wait names no time.
+    """
     wait = refused.retry_after
-    then = (
-        "Repeating it will not help: ask for less, or ask the operator."
-        if wait is None
-        else f"Nobody was asked. You may repeat it in {wait} seconds."
-    )
+    if wait is not None:
+        then = f"Nobody was asked. You may repeat it in {wait} seconds."
+    elif refused.retryable:
+        then = "Nobody was asked about this one. You may repeat it then."
+    else:
+        then = "Repeating it will not help: ask for less, or ask the operator."
     meta: dict[str, JSON] = {
         "state": str(Status.DENIED),
         "retryable": refused.retryable,

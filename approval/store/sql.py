@@ -2,9 +2,10 @@
 
 Each is a plain function over a SQLAlchemy connection inside a transaction that its engine has
 opened, and an engine may run it more than once before its transaction is committed. Lock order
-everywhere: names, call, attempt, grants, counts, meters, audit head last; the engine writes the
-audit entries and notices a unit leaves in its `Work` after the units, so that the head is held for
-the shortest time, and notices are numbered in the order of commits.
+everywhere: names, call, attempt, the agent where its pending calls are bounded, grants, counts,
+meters, audit head last; the engine writes the audit entries and notices a unit leaves in its `Work`
+after the units, so that the head is held for the shortest time, and notices are numbered in the
+order of commits.
 
 Where a unit reads a row that it goes on to write, it says `with_for_update()`: PostgreSQL locks the
 row, and SQLite, which has one writer at a time, leaves the words out.
@@ -38,7 +39,7 @@ from approval.core.ledger import Reservation
 from approval.core.lifecycle import Change, Event
 from approval.errors import Conflict, NotFound, Refused
 from approval.ports import Admission, Claim, Counting, Covering, Credential, Demands, Step
-from approval.store import freezing, granting, ledger, rows
+from approval.store import freezing, granting, ledger, pending, rows
 from approval.store.prepared import Columns, Executor
 from approval.store.tables import (
     FILED,
@@ -134,6 +135,7 @@ def admit(
     demand: Demand | None,
     step: Admission,
     covering: Covering | None = None,
+    max_pending: int | None = None,
 ) -> Change:
     """Find the latest equal call, run the step on what its demand meets, write what it says."""
     identity = {
@@ -151,11 +153,14 @@ def admit(
         or work.connection.execute(_EQUAL_LATEST, identity).mappings().one_or_none()
     )
     existing = _whole(work.connection, row) if row is not None else None
+    # What is live is joined, and nothing that joins is counted.
+    most = max_pending if existing is None or existing.status.ended else None
+    waiting = pending.met(work, asked.agent, most)
     offers = _offers(work, asked.agent, covering)
     demand = under(demand, offers)
-    held = replace(
-        ledger.holdings(work, demand), offers=offers, frozen=_frozen(work, asked, demand)
-    )
+    held = ledger.holdings(work, demand)
+    frozen = _frozen(work, asked, demand)
+    held = replace(held, offers=offers, frozen=frozen, pending=waiting)
     _refuse_reused_key(work, asked)
     change = step(existing, held, work.now)
     match change.event:

@@ -155,8 +155,16 @@ class SqlStore:
         demand: Demand | None,
         step: Admission,
         covering: Covering | None = None,
+        max_pending: int | None = None,
     ) -> Change:
-        unit = partial(sql.admit, asked=asked, demand=demand, step=step, covering=covering)
+        unit = partial(
+            sql.admit,
+            asked=asked,
+            demand=demand,
+            step=step,
+            covering=covering,
+            max_pending=max_pending,
+        )
         return await self._engine.write(unit)
 
     async def claim(self, call_id: CallId, demands: Demands, step: Claim) -> Change:

@@ -62,6 +62,9 @@ FILED: Final = "subject <> ''"
 LIVE: Final = "status IN ('pending', 'approved', 'executing', 'in_doubt')"
 """The calls that have not ended. A query that says it in these words finds the partial index."""
 
+PENDING: Final = "status = 'pending'"
+"""The calls that wait for a decision, in the words that find their partial index."""
+
 calls = Table(
     "call",
     metadata,
@@ -123,6 +126,14 @@ calls = Table(
         postgresql_where=text("timer_at IS NOT NULL"),
     ),
     Index("call_status", "status", "id"),
+    # The status is in it so that counting reads the index alone.
+    Index(
+        "call_pending",
+        "agent",
+        "status",
+        sqlite_where=text(PENDING),
+        postgresql_where=text(PENDING),
+    ),
 )
 
 call_bodies = Table(

@@ -16,6 +16,7 @@ FILED = sa.text("subject <> ''")
 FROZEN = sa.text("lifted_at IS NULL")
 COUNTED = sa.text("state <> 'void'")
 IN_FORCE = sa.text("revoked_at IS NULL")
+PENDING = sa.text("status = 'pending'")
 
 
 def upgrade() -> None:
@@ -133,5 +134,12 @@ def upgrade() -> None:
         ["subject", "seq"],
         sqlite_where=FILED,
         postgresql_where=FILED,
+    )
+    op.create_index(
+        "call_pending",
+        "call",
+        ["agent", "status"],
+        sqlite_where=PENDING,
+        postgresql_where=PENDING,
     )
     op.execute("UPDATE audit_head SET schema = 2")

@@ -50,6 +50,7 @@ class ReadsThenWrites(SqlStore):
         demand: Demand | None,
         step: Admission,
         covering: Covering | None = None,
+        max_pending: int | None = None,
     ) -> Change:
         assert demand is not None
         if self._is_first:
@@ -78,6 +79,7 @@ class ReservesAtTheClaim(SqlStore):
         demand: Demand | None,
         step: Admission,
         covering: Covering | None = None,
+        max_pending: int | None = None,
     ) -> Change:
         def broken(existing: Call | None, holdings: Holdings, now: datetime) -> Change:
             change = step(existing, holdings, now)
@@ -107,6 +109,7 @@ class LocksInTheOrderAsked(SqlStore):
         demand: Demand | None,
         step: Admission,
         covering: Covering | None = None,
+        max_pending: int | None = None,
     ) -> Change:
         assert demand is not None
         is_odd = int(asked.arguments.split(b":")[1].strip(b"}")) % 2

@@ -12,8 +12,9 @@ import pytest
 from approval.app.opening import opened
 from approval.app.reloading import Reloader
 from approval.config import load
-from approval.core.call import Outcome, Status
+from approval.core.call import Call, Outcome, Status
 from approval.core.policy import Policy
+from approval.errors import NoRoom
 from approval.service import Service
 from approval.store.store import SqlStore
 from tests.config.files import AGENT, PEOPLE, VALID, write
@@ -79,6 +80,27 @@ async def test_a_bad_file_changes_nothing_and_is_said_once(
     assert body["facts"]["count"] == 1
     assert "/default" in body["facts"]["problems"][0]
     assert "the old rules stay in force" in caplog.text
+
+
+async def test_a_new_bound_on_what_waits_is_in_force_at_once(tmp_path: Path) -> None:
+    async def ask(service: Service, number: int) -> Call:
+        asked = make_asked({"n": number}, tool="buy")
+        verdict = service.rules.judge("ops-agent", "shop", "buy", {"n": number})
+        return (await service.submit(asked, verdict)).call
+
+    put(tmp_path, GATE, FILES + "[approvals]\nmax_pending = 1\n")
+    async with reloader(tmp_path) as (found, service, _):
+        await ask(service, 1)
+        with pytest.raises(NoRoom):
+            await ask(service, 2)
+        put(tmp_path, GATE, FILES + "max_pending = 2\n[approvals]\nmax_pending = 1\n")
+        assert await found.reload()
+        await ask(service, 2)
+        with pytest.raises(NoRoom):
+            await ask(service, 3)
+        put(tmp_path, GATE)
+        assert await found.reload()
+        await ask(service, 3)
 
 
 async def test_people_and_agents_come_and_go(tmp_path: Path) -> None:

@@ -33,6 +33,44 @@ def test_a_fault_is_named_by_its_key(tmp_path: Path, entry: str, told: list[str]
     assert problems(tmp_path, SHOP + PEOPLE + entry) == [f"config.toml: {text}" for text in told]
 
 
+@pytest.mark.parametrize(
+    ("everybody", "own", "bound"),
+    [
+        ("", "", None),
+        ("max_pending = 100", "", 100),
+        ("", "max_pending = 20", 20),
+        ("max_pending = 100", "max_pending = 20", 20),
+        ("max_pending = 1", "max_pending = 200", 200),
+    ],
+)
+def test_an_agents_own_bound_stands_for_the_common_one(
+    tmp_path: Path, everybody: str, own: str, bound: int | None
+) -> None:
+    text = f'{VALID}{own}\n[agents.other]\nupstreams = ["shop"]\n[approvals]\n{everybody}\n'
+    directory = read(tmp_path, text).rulebook().directory
+    assert directory.max_pending("ops-agent") == bound
+    assert directory.max_pending("other") == (int(everybody[14:]) if everybody else None)
+    assert directory.max_pending("nobody") is None
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("0", "is less than 1; write how many calls may wait for people at once, or remove the ke"),
+        ("-1", "is less than 1; write how many calls may wait for people at once, or remove the k"),
+        ('"5"', "is not a whole number; write one, without quotes"),
+        ("5.0", "is not a whole number; write one, without quotes"),
+        ("true", "is not a whole number; write one, without quotes"),
+        ("[5]", "is not a whole number; write one, without quotes"),
+    ],
+)
+def test_a_bound_is_a_whole_number_of_calls(tmp_path: Path, value: str, told: str) -> None:
+    text = f"{VALID}max_pending = {value}\n[approvals]\nmax_pending = {value}\n"
+    agents, everybody = sorted(problems(tmp_path, text))
+    assert agents.startswith(f"config.toml: agents.ops-agent.max_pending: {told}")
+    assert everybody.startswith(f"config.toml: approvals.max_pending: {told}")
+
+
 def test_a_group_holds_people_only(tmp_path: Path) -> None:
     text = SHOP + PEOPLE + 'all = ["ann", "finance"]\n'
     assert problems(tmp_path, text) == [

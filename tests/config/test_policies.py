@@ -84,6 +84,28 @@ def test_terms_that_name_nobody_are_refused(tmp_path: Path, terms: str, told: st
     assert found[0].startswith(f"config.toml: {told}")
 
 
+@pytest.mark.parametrize(
+    ("rule", "place"),
+    [
+        ('{ approvers = "finance", max_pending = 5 }', "/tools/buy/require_approval/0/max_pending"),
+        ('{ approvers = "finance" }], max_pending = 5, deny_if = [', "/tools/buy/max_pending"),
+    ],
+)
+def test_a_bound_on_what_waits_is_no_rule(tmp_path: Path, rule: str, place: str) -> None:
+    shop = SHOP.replace(
+        'require_approval = [{ approvers = "finance" }]',
+        "",
+    ).replace("[upstreams.shop.policy.tools.buy]", "[upstreams.shop.policy.tools]")
+    [problem] = problems(
+        tmp_path, f"{shop}buy = {{ require_approval = [{rule}] }}\n{PEOPLE}{AGENT}"
+    )
+    assert f"{place}: max_pending has no place in " in problem
+    assert problem.endswith(
+        "it bounds an agent, not a rule; write it under [approvals], or under [agents.NAME] for"
+        " one of them, in the configuration"
+    )
+
+
 def test_names_and_places_in_a_policy_are_checked(tmp_path: Path) -> None:
     shop = SHOP.replace('"finance" }', '["finace"], notify = ["slack:#pay"] }')
     assert problems(tmp_path, shop + PEOPLE + AGENT) == [

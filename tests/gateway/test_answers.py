@@ -20,12 +20,13 @@ from approval.core.call import (
     Vote,
 )
 from approval.core.canonical import JSON, Number
-from approval.errors import Refused, StoreUnavailable, Unreadable
+from approval.errors import NoRoom, Refused, StoreUnavailable, Unreadable
 from approval.gateway.answers import (
     MAX_REASON,
     classify,
     tell,
     tell_denied,
+    tell_no_room,
     tell_refused,
     tell_store_unavailable,
     tool_result,
@@ -312,6 +313,29 @@ def test_a_call_that_is_not_admitted_says_whether_to_try_again() -> None:
     never = tell_refused(Refused("x", "No."))
     assert never.text.endswith("Repeating it will not help.")
     assert never.meta["retryable"] is False
+
+
+@pytest.mark.parametrize(
+    ("refused", "then", "retryable", "retry_after"),
+    [
+        (NoRoom("x", "Full."), "Repeating it will not help: ask for less, or ask the", False, None),
+        (NoRoom("x", "Full.", retry_after=9), "Nobody was asked. You may repeat it", True, 9),
+        (
+            NoRoom("x", "Full.", retryable=True),
+            "Nobody was asked about this one. You may repeat it then.",
+            True,
+            None,
+        ),
+    ],
+)
+def test_what_there_is_no_room_for_says_whether_and_when_to_repeat_it(
+    refused: NoRoom, then: str, retry_after: int | None, *, retryable: bool
+) -> None:
+    told = tell_no_room(refused)
+    assert told.text.startswith(f"DENIED, NOT EXECUTED: Full. {then}")
+    assert told.meta["retryable"] is retryable
+    assert told.meta.get("retry_after") == retry_after
+    assert ("retry_after" in told.meta) is (retry_after is not None)
 
 
 def test_a_store_that_is_away_is_told_without_its_secrets() -> None:

@@ -1,12 +1,15 @@
 """What becomes of a tool call by its verdict; how it waits is told in the scenarios."""
 
 import asyncio
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
 
+from approval.core.audit import Entry, Tag
 from approval.core.call import Choice, Listener, Status
 from approval.core.steps import Ballot
 from approval.gateway.settings import UpstreamSettings
@@ -25,6 +28,8 @@ from tests.gateway.wire import (
     settings,
     store_away,
 )
+
+RELOADED = Entry(tag=Tag.POLICY_LOAD, subject="policy", actor="test")
 
 
 def of(upstream: Scripted) -> UpstreamSettings:
@@ -135,6 +140,46 @@ async def test_an_agent_holds_so_many_calls_and_no_more(tmp_path: Path) -> None:
         assert refused.told["reason_code"] == "too_many_in_flight"
         await wire.approve()
         await asking
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_an_agent_with_too_many_pending_calls_is_told_what_to_do_about_it(
+    tmp_path: Path, era: str
+) -> None:
+    impatient = settings(wait=timedelta(milliseconds=50))
+    async with (
+        scripted(nothing_special) as upstream,
+        serve(tmp_path, of(upstream), gateway_settings=impatient) as wire,
+    ):
+        rules = wire.service.rules
+        bounded = replace(rules.directory.agents["ops-agent"], max_pending=1)
+        agents = {**rules.directory.agents, "ops-agent": bounded}
+        directory = replace(rules.directory, agents=agents)
+        await wire.service.adopt(replace(rules, directory=directory), RELOADED)
+
+        agent = await RawAgent.connected(wire, era)
+        first = await agent.call("effect", {"n": 1})
+        assert first.told["state"] == "pending"
+        refused = await agent.call("effect", {"n": 2})
+        assert refused.result["isError"] is True
+        assert refused.text.startswith(
+            "DENIED, NOT EXECUTED: At most 1 call of this agent may wait for people at once (now:"
+            " 1). Wait until one of them is decided, or withdraw one with approval_cancel. Nobody"
+            " was asked about this one. You may repeat it then."
+        )
+        assert refused.told == {
+            "state": "denied",
+            "retryable": True,
+            "reason_code": "too_many_pending",
+            "decided_by": "policy",
+            "reason": refused.told["reason"],
+        }
+        # The same call again is the one that waits, and what it says to do helps.
+        assert (await agent.call("effect", {"n": 1})).told["id"] == first.told["id"]
+        await agent.call("approval_cancel", {"id": first.told["id"]})
+        assert (await agent.call("effect", {"n": 2})).told["state"] == "pending"
+        assert (await wire.trail()).count("call:deny") == 1
+        assert upstream.messages("tools/call") == []
 
 
 async def test_an_approved_call_runs_in_its_agents_session_or_in_a_fresh_one(

@@ -275,6 +275,48 @@ def test_without_a_bound_nothing_is_locked_or_asked() -> None:
     assert names == ["\0pending\0ops-agent"]
 
 
+class NamesNoted(SqlStore):
+    """Notes the names under which its admissions keep others out."""
+
+    names: list[str]
+
+    @override
+    async def admit(
+        self,
+        asked: ToolCall,
+        demand: Demand | None,
+        step: Admission,
+        covering: Covering | None = None,
+        max_pending: int | None = None,
+    ) -> Change:
+        def write(work: Work) -> Change:
+            alone = work.alone
+            self.names = []
+
+            def noted(name: str) -> None:
+                self.names.append(name)
+                alone(name)
+
+            work.alone = noted
+            return sql.admit(work, asked, demand, step, covering, max_pending)
+
+        return await self._engine.write(write)
+
+
+async def test_only_an_admission_that_may_add_to_them_locks_out_its_agents_others(
+    store: SqlStore,
+) -> None:
+    noting = NamesNoted(store._engine)
+    mine = "\0pending\0ops-agent"
+    async with serving(noting, rules=bounded()) as [service]:
+        await held(service, 1)
+        assert (len(noting.names), noting.names[-1]) == (2, mine)  # after the name of the call
+        await held(service, 1)
+        assert mine not in noting.names  # it joined
+        await ask(service, 2, agent="other-agent")
+        assert len(noting.names) == 1  # it has no bound
+
+
 async def test_the_count_reads_an_index_of_its_own_and_no_call(file: Path) -> None:
     with opened(file) as database:
         plan = database.execute(f"EXPLAIN QUERY PLAN {pending._COUNT}", {"agent": "a"}).fetchall()

@@ -9,7 +9,7 @@ from approval.core.refusals import Refusal
 class Pending:
     """The calls of an agent that wait for a decision, and how many may.
 
-    More may wait than may: a bound that is lowered ends nothing.
+    `count` may be above `most`: a bound that is lowered ends nothing.
     """
 
     count: int

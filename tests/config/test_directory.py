@@ -71,6 +71,15 @@ def test_a_bound_is_a_whole_number_of_calls(tmp_path: Path, value: str, told: st
     assert everybody.startswith(f"config.toml: approvals.max_pending: {told}")
 
 
+def test_a_bound_in_the_wrong_section_is_told_where_it_belongs(tmp_path: Path) -> None:
+    assert problems(tmp_path, VALID + "[gateway]\nmax_pending = 5\n") == [
+        (
+            "config.toml: gateway.max_pending: stands in another section; write [approvals]"
+            " max_pending"
+        )
+    ]
+
+
 def test_a_group_holds_people_only(tmp_path: Path) -> None:
     text = SHOP + PEOPLE + 'all = ["ann", "finance"]\n'
     assert problems(tmp_path, text) == [

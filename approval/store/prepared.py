@@ -10,8 +10,9 @@ that is made for the occasion is left to SQLAlchemy, and so is all reading.
 from collections import namedtuple
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, Generic, Protocol, TypeVar
-from weakref import WeakKeyDictionary
+from weakref import ref
 
 from sqlalchemy import ColumnElement, Connection, Dialect, Executable, Select, TypeDecorator
 from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPIModule
@@ -73,21 +74,32 @@ class Statements:
 
     def __init__(self, dialect: Dialect) -> None:
         self.dialect = dialect
-        self._seen: WeakKeyDictionary[Executable, _Statement | None] = WeakKeyDictionary()
+        self._known: dict[int, _Known] = {}
+        """By identity, which is all that tells statements apart, for as long as they live."""
 
-    def prepared(
-        self, statement: Executable, parameters: Values | Sequence[Values] | None
-    ) -> "_Statement | None":
-        """Give a statement as prepared for values like these, if it is one that is kept."""
-        known = self._seen.get(statement)
-        if known is None:
-            self._see(statement, parameters)
-        return known if known is not None and known.takes(parameters) else None
+    def prepared(self, statement: Executable) -> "_Statement | None":
+        """Give a statement as prepared, if it is one that is kept and has been seen before."""
+        known = self._known.get(id(statement))
+        return known.prepared if known is not None else None
 
-    def _see(self, statement: Executable, parameters: Values | Sequence[Values] | None) -> None:
+    def see(self, statement: Executable, parameters: Values | Sequence[Values] | None) -> None:
         """Prepare what is seen a second time: that it is still there shows that it is kept."""
-        again = statement in self._seen
-        self._seen[statement] = _prepare(statement, parameters, self.dialect) if again else None
+        known = self._known.get(id(statement))
+        if known is None:
+            key, forget = id(statement), self._known.pop
+            self._known[key] = _Known(ref(statement, lambda _: forget(key)))
+        elif not known.is_seen_again:
+            known.is_seen_again = True
+            known.prepared = _prepare(statement, parameters, self.dialect)
+
+
+@dataclass(slots=True)
+class _Known:
+    """A statement that has been seen. Nothing else here keeps it alive."""
+
+    statement: ref[Executable]
+    prepared: "_Statement | None" = None
+    is_seen_again: bool = False
 
 
 class PreparedConnection:
@@ -103,6 +115,7 @@ class PreparedConnection:
         self._connection = connection
         self._statements = statements
         self._driver = driver
+        self._error = statements.dialect.loaded_dbapi.Error
 
     def execute(
         self, statement: Executable, parameters: Values | Sequence[Values] | None = None, /
@@ -112,13 +125,14 @@ class PreparedConnection:
         Raises:
             DBAPIError: As SQLAlchemy raises it, without the values.
         """
-        prepared = self._statements.prepared(statement, parameters)
-        if prepared is None:
+        prepared = self._statements.prepared(statement)
+        bound = prepared.bound(parameters) if prepared is not None else None
+        if prepared is None or bound is None:
+            self._statements.see(statement, parameters)
             return self._connection.execute(statement, parameters)
-        dialect = self._statements.dialect
         try:
-            return prepared.run(self._driver, parameters)
-        except dialect.loaded_dbapi.Error as error:
+            return prepared.run(self._driver, bound)
+        except self._error as error:
             raise self._wrapped(error, prepared.text) from error
 
     def _wrapped(self, error: DBAPIModule.Error, statement: str) -> BaseException:
@@ -131,7 +145,7 @@ class PreparedConnection:
             statement,
             None,
             error,
-            dialect.loaded_dbapi.Error,
+            self._error,
             connection_invalidated=lost,
             dialect=dialect,
         )
@@ -142,31 +156,46 @@ class _Statement:
     """A compiled statement: the values it takes, in order, and what it makes of its rows."""
 
     text: str
-    names: frozenset[str]
-    binds: tuple[tuple[str, object, Convert | None], ...]
-    """For each place the value's name, what stands there if none is given, and the converter."""
+    size: int
+    """How many values it was compiled for. Each of them has its place in the text."""
+    constants: Values
+    """Values that stand in the statement itself."""
+    take: Callable[[Values], tuple[Any, ...]]
+    """Puts values in the order of the text."""
+    converters: tuple[tuple[int, Convert], ...]
+    """What some of them have to become first, by place."""
     reads: tuple[Convert | None, ...]
     """The converter of each column, or nothing where no column needs one."""
     columns: tuple[str, ...] = ()
     make: Make = tuple
     """Both are known once it has found a row."""
 
-    def takes(self, parameters: Values | Sequence[Values] | None) -> bool:
-        """Say whether these are the values it was compiled for."""
-        if parameters is None:
-            return not self.names
-        if isinstance(parameters, dict):
-            return parameters.keys() == self.names
-        return all(each.keys() == self.names for each in parameters)
+    def bound(self, parameters: Values | Sequence[Values] | None) -> "_Bound | None":
+        """Put values in their places; None if they are not those it was compiled for."""
+        try:
+            if parameters is None or isinstance(parameters, dict):
+                return _Bound(self._placed(parameters or {}), are_many=False)
+            return _Bound([self._placed(each) for each in parameters], are_many=True)
+        except KeyError:
+            return None
 
-    def run(
-        self, driver: DBAPIConnection, parameters: Values | Sequence[Values] | None
-    ) -> "_Rows[Any]":
+    def _placed(self, values: Values) -> Sequence[object]:
+        if len(values) != self.size:
+            raise KeyError
+        placed = self.take({**self.constants, **values} if self.constants else values)
+        if not self.converters:
+            return placed
+        converted = list(placed)
+        for place, convert in self.converters:
+            converted[place] = convert(converted[place])
+        return converted
+
+    def run(self, driver: DBAPIConnection, bound: "_Bound") -> "_Rows[Any]":
         cursor = driver.cursor()
-        if parameters is None or isinstance(parameters, dict):
-            cursor.execute(self.text, self._bound(parameters or {}))
+        if bound.are_many:
+            cursor.executemany(self.text, bound.values)
         else:
-            cursor.executemany(self.text, [self._bound(each) for each in parameters])
+            cursor.execute(self.text, bound.values)
         found = cursor.fetchall() if cursor.description else ()
         if not found:
             return _Rows((), (), cursor.rowcount)
@@ -178,15 +207,17 @@ class _Statement:
             return _Rows([make(*self._read(each)) for each in found], self.columns, cursor.rowcount)
         return _Rows([make(*each) for each in found], self.columns, cursor.rowcount)
 
-    def _bound(self, values: Values) -> list[object]:
-        return [
-            values.get(name, given) if convert is None else convert(values.get(name, given))
-            for name, given, convert in self.binds
-        ]
-
     def _read(self, row: Sequence[Any]) -> Iterator[Any]:
         for value, convert in zip(row, self.reads, strict=True):
             yield value if convert is None else convert(value)
+
+
+@dataclass(frozen=True, slots=True)
+class _Bound:
+    """Values in their places: of one run of a statement, or of many."""
+
+    values: Sequence[Any]
+    are_many: bool
 
 
 class _Rows(Generic[R]):
@@ -235,18 +266,29 @@ def _prepare(
     compiled = statement.compile(dialect=dialect, column_keys=list(sample) if sample else None)
     if not isinstance(compiled, SQLCompiler) or compiled.post_compile_params:
         return None
+    given = sample or {}
     places = [(name, compiled.binds[name]) for name in compiled.positiontup or ()]
+    converters = (
+        (place, _native(bind.type, dialect).bind_processor(dialect))
+        for place, (_, bind) in enumerate(places)
+    )
     kinds = [_native(each.type, dialect) for each in _columns(statement)]
     reads = tuple(kind.result_processor(dialect, None) for kind in kinds)
     return _Statement(
         text=str(compiled),
-        names=frozenset(sample or ()),
-        binds=tuple(
-            (name, place.value, _native(place.type, dialect).bind_processor(dialect))
-            for name, place in places
-        ),
+        size=len(given),
+        constants={name: bind.value for name, bind in places if name not in given},
+        take=_taker([name for name, _ in places]),
+        converters=tuple((place, convert) for place, convert in converters if convert is not None),
         reads=reads if any(reads) else (),
     )
+
+
+def _taker(names: list[str]) -> Callable[[Values], tuple[Any, ...]]:
+    """Make what takes values by their names, as a tuple however few they are."""
+    if len(names) > 1:
+        return itemgetter(*names)
+    return lambda values: tuple([values[name] for name in names])
 
 
 def _record(columns: tuple[str, ...]) -> Make:

@@ -185,8 +185,9 @@ def test_a_statement_for_the_occasion_is_neither_prepared_nor_kept(
     for number in range(50):
         prepared.execute(select(THINGS).where(THINGS.c.id == number))
     gc.collect()
-    assert set(prepared._statements._seen.values()) <= {None}
-    assert len(prepared._statements._seen) <= 1, "SQLAlchemy keeps the first of its form"
+    known = prepared._statements._known.values()
+    assert {each.prepared for each in known} <= {None}
+    assert len(known) <= 1, "SQLAlchemy keeps the first of its form"
     assert len(through_sqlalchemy) == 50
 
 

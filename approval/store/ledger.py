@@ -378,10 +378,14 @@ def book(
         _move(connection, entry, limits.get(entry.meter_id))
     if entries:
         connection.execute(_ENTRY, [rows.entry_row(call_id, each, now) for each in entries])
-    for booking in made:
-        row = rows.reservation_row(call_id, booking.reservation)
-        row["at"] = to_microseconds(booking.reservation.at)
-        connection.execute(_SAVE_RESERVATION, row)
+    if made:
+        saved = [_saved(call_id, booking.reservation) for booking in made]
+        connection.execute(_SAVE_RESERVATION, saved)
+
+
+def _saved(call_id: CallId, reservation: Reservation) -> dict[str, object]:
+    at = to_microseconds(reservation.at)
+    return rows.reservation_row(call_id, reservation) | {"at": at}
 
 
 def _move(connection: Executor, entry: LedgerEntry, draw: Draw | None) -> None:

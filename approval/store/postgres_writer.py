@@ -19,7 +19,7 @@ from datetime import datetime
 from functools import partial
 from typing import Final, TypeVar
 
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import BigInteger, Connection, bindparam, func, select, text
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -27,7 +27,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from approval.core import audit as trail
 from approval.core.audit import Entry, Written
 from approval.errors import ApprovalError, Conflict, StoreUnavailable, Unreadable
-from approval.store.prepared import PreparedConnection, Statements
+from approval.store.prepared import Executor, PreparedConnection, Statements
 from approval.store.tables import SCHEMA, audit, audit_head, from_microseconds, to_microseconds
 from approval.store.work import Work, tell
 
@@ -54,6 +54,7 @@ T = TypeVar("T")
 
 Clock = Callable[[], datetime]
 
+_TAKE = select(func.pg_advisory_xact_lock(bindparam("number", type_=BigInteger)))
 _TIME = select(func.clock_timestamp(), audit_head.c.at)
 _HEAD = select(
     audit_head.c.seq,
@@ -147,7 +148,7 @@ class PostgresWriter:
         self._write_lines_soon()
         await self._tasks.__aexit__(None, None, None)
 
-    def time(self, connection: Connection) -> datetime:
+    def time(self, connection: Executor) -> datetime:
         """Read the time: the clock's, but never earlier than what is already written."""
         wall, at = connection.execute(_TIME).one()
         return _never_back(self._clock() if self._clock else wall, at)
@@ -207,14 +208,14 @@ class PostgresWriter:
     def _run(self, unit: Callable[[Work], T], attempt: _Attempt, connection: Connection) -> T:
         connection.begin()
         executor = PreparedConnection(connection, self._statements)
-        work = Work(executor, partial(self.time, connection), partial(_take_name, connection))
+        work = Work(executor, partial(self.time, executor), partial(_take_name, executor))
         result = unit(work)
         if work.entries or work.notices:
-            chain = _Chain(_lock_head(connection, self._clock, not_before=work.read_at))
+            chain = _Chain(_lock_head(executor, self._clock, not_before=work.read_at))
             tell(work, chain.head.now)  # under the lock: numbered in the order of commits
             for entry in work.entries:
                 chain.add(entry)
-            _append(connection, chain)
+            _append(executor, chain)
             attempt.last = chain.last
         return result
 
@@ -250,10 +251,12 @@ class PostgresWriter:
                 line.future.set_result(None)
 
     def _run_lines(self, lines: Sequence[_Line], attempt: _Attempt, connection: Connection) -> None:
-        chain = _Chain(_lock_head(connection, self._clock))
+        connection.begin()
+        executor = PreparedConnection(connection, self._statements)
+        chain = _Chain(_lock_head(executor, self._clock))
         for line in lines:
             line.error = _blamed(partial(chain.add, line.entry))
-        _append(connection, chain)
+        _append(executor, chain)
         attempt.last = chain.last
 
     # --- transactions ---
@@ -281,10 +284,13 @@ class PostgresWriter:
         attempt: _Attempt,
         results: list[T],
     ) -> None:
-        async with self._engine.connect() as connection:
-            results.append(await connection.run_sync(partial(run, attempt)))
+        def transact(connection: Connection) -> None:
+            results.append(run(attempt, connection))
             attempt.committing = True
-            await connection.commit()
+            connection.commit()
+
+        async with self._engine.connect() as connection:
+            await connection.run_sync(transact)
 
     async def _is_written(self, last: Written | None) -> bool:
         """Find out whether a transaction whose COMMIT went unanswered is in the trail.
@@ -309,14 +315,14 @@ def _never_back(wall: datetime, at: int) -> datetime:
     return from_microseconds(max(to_microseconds(wall), at))
 
 
-def _take_name(connection: Connection, name: str) -> None:
+def _take_name(connection: Executor, name: str) -> None:
     digest = hashlib.sha256(name.encode(errors="surrogatepass")).digest()
     number = int.from_bytes(digest[:8], signed=True)
-    connection.execute(select(func.pg_advisory_xact_lock(number)))
+    connection.execute(_TAKE, {"number": number})
 
 
 def _lock_head(
-    connection: Connection, clock: Clock | None, *, not_before: datetime | None = None
+    connection: Executor, clock: Clock | None, *, not_before: datetime | None = None
 ) -> _Head:
     row = connection.execute(_HEAD).one_or_none()
     if row is None:
@@ -331,7 +337,7 @@ def _lock_head(
     return _Head(seq=row.seq, hash=row.hash, now=max(now, not_before) if not_before else now)
 
 
-def _append(connection: Connection, chain: _Chain) -> None:
+def _append(connection: Executor, chain: _Chain) -> None:
     """Write what was chained, with the new head."""
     last = chain.last
     if last is None:

@@ -55,26 +55,18 @@ class Calendar:
 
     def start(self, now: datetime) -> datetime:
         """Give the UTC instant at which the window that holds `now` began."""
-        return self._bounds(now)[0]
+        return _bounds(self, now)[0]
 
     def end(self, now: datetime) -> datetime:
         """Give the UTC instant at which the window that holds `now` ends: the next one's start."""
-        return self._bounds(now)[1]
+        return _bounds(self, now)[1]
 
     def row(self, now: datetime) -> datetime:
         """Give the instant that names its row of sums."""
         return self.start(now)
 
-    def _bounds(self, now: datetime) -> tuple[datetime, datetime]:
-        zone = ZoneInfo(self.zone)
-        period = self._period(now.astimezone(zone).date())
-        while (end := _midnight(self._next(period), zone)) <= now:
-            # A clock set back over midnight shows yesterday again; yesterday's window is over.
-            period = self._next(period)
-        return _midnight(period, zone), end
-
-    def _period(self, day: date) -> date:
-        """Give the first day of the period that `day` belongs to."""
+    def period(self, day: date) -> date:
+        """Give the first day of the window that `day` belongs to, by the zone's clocks."""
         match self.unit:
             case Unit.DAY:
                 return day
@@ -86,7 +78,8 @@ class Calendar:
             case Unit.YEAR:
                 return day.replace(month=1, day=1)
 
-    def _next(self, period: date) -> date:
+    def following(self, period: date) -> date:
+        """Give the first day of the window after the one that begins with `period`."""
         match self.unit:
             case Unit.DAY:
                 return period + timedelta(days=1)
@@ -154,6 +147,17 @@ def is_zone(name: str) -> bool:
     A file system that ignores case would load `europe/berlin` here and fail elsewhere.
     """
     return name == "UTC" or (name != "localtime" and name in available_timezones())
+
+
+@lru_cache(maxsize=256)
+def _bounds(window: Calendar, now: datetime) -> tuple[datetime, datetime]:
+    """Give start and end. Remembered: one admission asks for the same ones several times."""
+    zone = ZoneInfo(window.zone)
+    period = window.period(now.astimezone(zone).date())
+    while (end := _midnight(window.following(period), zone)) <= now:
+        # A clock set back over midnight shows yesterday again; yesterday's window is over.
+        period = window.following(period)
+    return _midnight(period, zone), end
 
 
 @lru_cache(maxsize=1024)

@@ -10,7 +10,7 @@ written: the sums of a window pass its limit for no caller, whatever was read be
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -25,7 +25,7 @@ from approval.core.rates import Algorithm
 from approval.core.windows import Rolling
 from approval.errors import Conflict
 from approval.store import rows
-from approval.store.prepared import Executor
+from approval.store.prepared import Executor, Transaction, Write
 from approval.store.tables import (
     ledger_entries,
     meter_windows,
@@ -282,12 +282,12 @@ def _carry_over(
     connection.execute(_EMPTY, {"b_id": each.key.id})
     if each.rate.algorithm is Algorithm.CALENDAR:
         counted = rates.carry_count(admitted, each.rate, now)
-        _save_count(connection, each, counted, now)
+        connection.execute(*_count(each, counted, now))
         return counted
     ring = rates.carry_over(admitted, each.rate)
     for slot, at in enumerate(ring.slots):
-        _put_slot(connection, each.key.id, slot, at)
-    _save_count(connection, each, ring.n, now)
+        connection.execute(*_slot(each.key.id, slot, at))
+    connection.execute(*_count(each, ring.n, now))
     return ring.n
 
 
@@ -350,22 +350,24 @@ def _without(row: Row[Any], own: Reservation | None) -> Usage:
 # --- what an admitted call moves ---
 
 
-def take(connection: Executor, taken: Iterable[Taken], now: datetime) -> None:
-    """Write the counts of an admitted call."""
+def counting(taken: Iterable[Taken], now: datetime) -> Iterator[Write]:
+    """Give what is to be written of the counts of an admitted call."""
     for each in taken:
-        for slot in each.slots:
-            _put_slot(connection, each.count.key.id, slot, now)
-        _save_count(connection, each.count, each.n, now)
+        yield from (_slot(each.count.key.id, slot, now) for slot in each.slots)
+        yield _count(each.count, each.n, now)
 
 
 def book(
-    connection: Executor,
+    connection: Transaction,
     call_id: CallId,
     bookings: Iterable[Booking],
     limits: Mapping[str, Draw],
     now: datetime,
+    besides: Iterable[Write] = (),
 ) -> None:
     """Write what moves in meters; `limits` guards what is reserved, and those are locked already.
+
+    `besides` is what is to be written with it, before it.
 
     Raises:
         Conflict: If a window has no room any more, or a sum would contradict itself.
@@ -374,13 +376,22 @@ def book(
     entries = [entry for booking in made for entry in booking.entries]
     for meter_id in sorted({each.meter_id for each in entries} - limits.keys()):
         _lock_meter(connection, meter_id)
-    for entry in entries:
-        _move(connection, entry, limits.get(entry.meter_id))
+    first = list(besides)
+    moves = [_move(entry, limits.get(entry.meter_id)) for entry in entries]
+    kept = list[Write]()
     if entries:
-        connection.execute(_ENTRY, [rows.entry_row(call_id, each, now) for each in entries])
+        kept.append(Write(_ENTRY, [rows.entry_row(call_id, each, now) for each in entries]))
     if made:
-        saved = [_saved(call_id, booking.reservation) for booking in made]
-        connection.execute(_SAVE_RESERVATION, saved)
+        kept.append(Write(_SAVE_RESERVATION, [_saved(call_id, each.reservation) for each in made]))
+    if len({(each.meter_id, each.window_start) for each in entries}) == len(entries):
+        met = connection.together([*first, *moves, *kept])[len(first) : len(first) + len(moves)]
+    else:
+        # What is given back and taken anew moves one row twice, in this order.
+        connection.together(first)
+        met = [connection.execute(*each).rowcount for each in moves]
+        connection.together(kept)
+    if any(count != 1 for count in met):
+        raise Conflict("the budget was taken at the same moment")
 
 
 def _saved(call_id: CallId, reservation: Reservation) -> dict[str, object]:
@@ -388,7 +399,7 @@ def _saved(call_id: CallId, reservation: Reservation) -> dict[str, object]:
     return rows.reservation_row(call_id, reservation) | {"at": at}
 
 
-def _move(connection: Executor, entry: LedgerEntry, draw: Draw | None) -> None:
+def _move(entry: LedgerEntry, draw: Draw | None) -> Write:
     held, posted, overridden = deltas(entry.kind, entry.amount, entry.override)
     moved: dict[str, object] = {
         "held": held,
@@ -403,11 +414,8 @@ def _move(connection: Executor, entry: LedgerEntry, draw: Draw | None) -> None:
         and draw is not None
         and not isinstance(draw.meter.window, Rolling)
     ):
-        done = connection.execute(_MOVE_GUARDED, moved | _bounds(entry, draw))
-    else:
-        done = connection.execute(_MOVE, moved)
-    if done.rowcount != 1:
-        raise Conflict("the budget was taken at the same moment")
+        return Write(_MOVE_GUARDED, moved | _bounds(entry, draw))
+    return Write(_MOVE, moved)
 
 
 def _bounds(entry: LedgerEntry, draw: Draw) -> dict[str, object]:
@@ -439,13 +447,11 @@ def deltas(kind: Kind, amount: int, override: int) -> tuple[int, int, int]:
             return 0, -amount, -override
 
 
-def _save_count(connection: Executor, count: Count, n: int, now: datetime) -> None:
+def _count(count: Count, n: int, now: datetime) -> Write:
     is_calendar = count.rate.algorithm is Algorithm.CALENDAR
     start = rates.count_start(count.rate, now) if is_calendar else None
-    row = {"n": n, "start_at": start, "used_at": now, "b_id": count.key.id}
-    connection.execute(_SAVE_COUNT, row)
+    return Write(_SAVE_COUNT, {"n": n, "start_at": start, "used_at": now, "b_id": count.key.id})
 
 
-def _put_slot(connection: Executor, count_id: str, slot: int, at: datetime) -> None:
-    key = {"count_id": count_id, "slot": slot, "at": to_microseconds(at)}
-    connection.execute(_PUT_SLOT, key)
+def _slot(count_id: str, slot: int, at: datetime) -> Write:
+    return Write(_PUT_SLOT, {"count_id": count_id, "slot": slot, "at": to_microseconds(at)})

@@ -133,7 +133,7 @@ class PostgresWriter:
         self._clock = clock
         self._tasks = asyncio.TaskGroup()
         self._open = 0
-        self._statements = Statements(engine.dialect)
+        self._statements = Statements(engine.dialect, joins=True)
         self._lines: list[_Line] = []
         self._writing_lines = False
         self._nudge: asyncio.TimerHandle | None = None

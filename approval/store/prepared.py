@@ -7,11 +7,14 @@ its rows read, with SQLAlchemy's own converters and its adapter of the driver (P
 that is made for the occasion is left to SQLAlchemy, and so is all reading.
 """
 
+import re
 from collections import namedtuple
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
 from operator import itemgetter
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 from weakref import ref
 
 from sqlalchemy import ColumnElement, Connection, Dialect, Executable, Select, TypeDecorator
@@ -20,6 +23,11 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ClauseElement
 from sqlalchemy.types import TypeEngine
+
+MOST_JOINED: Final = 24
+"""How many statements are joined at most."""
+
+_PLACE: Final = re.compile(r"\$(\d+)")
 
 Values = dict[str, Any]
 Convert = Callable[[Any], Any]
@@ -62,18 +70,40 @@ class Result(Found[Any], Protocol):
 
 
 class Executor(Protocol):
-    """What a unit works with, inside a transaction: SQLAlchemy's connection, or one of ours."""
+    """What runs statements: SQLAlchemy's connection, or one of ours."""
 
     def execute(
         self, statement: Executable, parameters: Values | Sequence[Values] | None = None, /
     ) -> Result: ...
 
 
-class Statements:
-    """What has been prepared for one database. All connections to it share this."""
+class Write(NamedTuple):
+    """A statement that changes rows, and its values, once or many times."""
 
-    def __init__(self, dialect: Dialect) -> None:
+    statement: Executable
+    values: Values | Sequence[Values]
+
+
+class Transaction(Executor, Protocol):
+    """What a unit works with: an executor in a transaction that has begun."""
+
+    def together(self, writes: Sequence[Write]) -> list[int]:
+        """Make changes of which no two meet the same row; say how many rows each has met.
+
+        Of a write that is run many times no driver has to know the number.
+        """
+        ...
+
+
+class Statements:
+    """What has been prepared for one database. All connections to it share this.
+
+    `joins` says that writes may be joined into one statement, as PostgreSQL takes them.
+    """
+
+    def __init__(self, dialect: Dialect, *, joins: bool = False) -> None:
         self.dialect = dialect
+        self.joins = joins
         self._known: dict[int, _Known] = {}
         """By identity, which is all that tells statements apart, for as long as they live."""
 
@@ -134,6 +164,43 @@ class PreparedConnection:
             return prepared.run(self._driver, bound)
         except self._error as error:
             raise self._wrapped(error, prepared.text) from error
+
+    def together(self, writes: Sequence[Write]) -> list[int]:
+        """Make changes of which no two meet the same row; say how many rows each has met.
+
+        A server sits behind a wire, and whoever waits for a row that is held here waits for every
+        way there and back. So where statements can be joined they go in one.
+        """
+        several = len(writes) > 1 and self._statements.joins
+        joined = self._joined(writes) if several else None
+        if joined is None:
+            return [self.execute(each.statement, each.values).rowcount for each in writes]
+        text, values, sizes = joined
+        cursor = self._driver.cursor()
+        try:
+            cursor.execute(text, values)
+        except self._error as error:
+            raise self._wrapped(error, text) from error
+        [found] = cursor.fetchall()
+        counts = iter(found)
+        return [sum(islice(counts, size)) for size in sizes]
+
+    def _joined(self, writes: Sequence[Write]) -> tuple[str, list[object], list[int]] | None:
+        """Join writes, with all their values and how often each is run; None if they do not fit."""
+        texts, values, sizes = list[str](), list[object](), list[int]()
+        for write in writes:
+            prepared = self._statements.prepared(write.statement)
+            bound = prepared.bound(write.values) if prepared is not None else None
+            if prepared is None or bound is None:
+                return None
+            runs = bound.values if bound.are_many else (bound.values,)
+            sizes.append(len(runs))
+            for each in runs:
+                texts.append(prepared.text)
+                values += each
+        if len(texts) > MOST_JOINED:
+            return None
+        return _join(tuple(texts)), values, sizes
 
     def _wrapped(self, error: DBAPIModule.Error, statement: str) -> BaseException:
         """Word a driver's error as SQLAlchemy would, and give up a connection that is lost."""
@@ -254,6 +321,26 @@ class _Rows(Generic[R]):
 
     def __iter__(self) -> Iterator[R]:
         return iter(self._rows)
+
+
+@lru_cache(maxsize=256)
+def _join(texts: tuple[str, ...]) -> str:
+    """Write statements as one, which counts for each the rows it met.
+
+    They are parts of one `WITH`: all see the rows as they were before, and run in no order; keys to
+    other rows are checked at the end (PostgreSQL, "Data-Modifying Statements in WITH").
+    """
+    parts, counts, places = list[str](), list[str](), 0
+    for number, text in enumerate(texts):
+
+        def moved(place: re.Match[str], by: int = places) -> str:
+            return f"${int(place[1]) + by}"
+
+        answer = "" if " RETURNING " in text else " RETURNING 1"
+        parts.append(f"w{number} AS ({_PLACE.sub(moved, text)}{answer})")
+        counts.append(f"(SELECT count(*) FROM w{number})")  # noqa: S608 - a number
+        places += max((int(place) for place in _PLACE.findall(text)), default=0)
+    return f"WITH {', '.join(parts)} SELECT {', '.join(counts)}"
 
 
 def _prepare(

@@ -11,7 +11,7 @@ Where a unit reads a row that it goes on to write, it says `with_for_update()`: 
 row, and SQLite, which has one writer at a time, leaves the words out.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -40,7 +40,7 @@ from approval.core.lifecycle import Change, Event
 from approval.errors import Conflict, NotFound, Refused
 from approval.ports import Admission, Claim, Counting, Covering, Credential, Demands, Step
 from approval.store import freezing, granting, ledger, pending, rows
-from approval.store.prepared import Columns, Executor
+from approval.store.prepared import Columns, Executor, Write
 from approval.store.tables import (
     FILED,
     LIVE,
@@ -124,7 +124,7 @@ def count(work: Work, counts: tuple[Count, ...], step: Counting) -> Counted:
     """Raise the counts of a call that is merely counted, and leave its entry."""
     demand = Demand(counts=counts)
     counted = step(ledger.holdings(work, demand), work.now)
-    ledger.take(work.connection, counted.taken, work.now)
+    work.connection.together([*ledger.counting(counted.taken, work.now)])
     work.entries.append(counted.entry)
     return counted
 
@@ -244,22 +244,24 @@ _SAVE_ANSWER = update(call_bodies).where(call_bodies.c.call_id == bindparam("b_i
 
 def _insert(work: Work, change: Change, demand: Demand | None) -> None:
     call = change.call
+    made = [
+        Write(_INSERT, rows.call_row(call)),
+        Write(_INSERT_BODY, {"call_id": call.id, "arguments": call.asked.arguments}),
+    ]
+    if call.attempt is not None:
+        made.append(Write(_INSERT_ATTEMPT, rows.attempt_row(call.id, call.attempt)))
     try:
-        work.connection.execute(_INSERT, rows.call_row(call))
+        _book(work, change, demand, made)
     except IntegrityError as twice:
         raise Conflict("an equal call was admitted at the same moment") from twice
-    work.connection.execute(_INSERT_BODY, {"call_id": call.id, "arguments": call.asked.arguments})
-    if call.attempt is not None:
-        work.connection.execute(_INSERT_ATTEMPT, rows.attempt_row(call.id, call.attempt))
-    _book(work, change, demand)
     _tell(work, change)
 
 
-def _book(work: Work, change: Change, demand: Demand | None) -> None:
+def _book(work: Work, change: Change, demand: Demand | None, besides: Iterable[Write] = ()) -> None:
     """Move the money of a change, and raise its counts, in the order of locks."""
     limits = {draw.meter_id: draw for draw in demand.draws} if demand is not None else {}
-    ledger.take(work.connection, change.taken, work.now)
-    ledger.book(work.connection, change.call.id, change.bookings, limits, work.now)
+    writes = (*besides, *ledger.counting(change.taken, work.now))
+    ledger.book(work.connection, change.call.id, change.bookings, limits, work.now, writes)
     if change.freezes:
         freezing.freeze(work, change)
 

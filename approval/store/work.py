@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import insert
 
 from approval.core.audit import Entry
-from approval.store.prepared import Executor
+from approval.store.prepared import Transaction
 from approval.store.tables import notices
 
 _NOTICE = insert(notices)
@@ -26,7 +26,7 @@ class Work:
     processes, with the same commit.
     """
 
-    connection: Executor
+    connection: Transaction
     clock: Callable[[], datetime]
     alone: Callable[[str], None] = _is_alone
     entries: list[Entry] = field(default_factory=list)

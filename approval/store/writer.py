@@ -38,7 +38,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from approval.core import audit
 from approval.core.audit import Entry
 from approval.errors import Conflict, StoreUnavailable, Unreadable
-from approval.store.prepared import Executor, PreparedConnection, Statements
+from approval.store.prepared import PreparedConnection, Statements
 from approval.store.tables import SCHEMA, from_microseconds, to_microseconds
 from approval.store.work import Work, tell
 
@@ -149,7 +149,7 @@ class Writer:
     ) -> None:
         self._connection = connection
         self._database = _driver(connection)
-        self._executor: Executor = PreparedConnection(connection, Statements(connection.dialect))
+        self._executor = PreparedConnection(connection, Statements(connection.dialect))
         self._clock = clock
         self._wait_seconds = wait_seconds
         self._unmoved = 0

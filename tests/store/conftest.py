@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection
 
 from approval.core import intake, steps
 from approval.core.audit import Entry, Tag
@@ -20,6 +21,7 @@ from approval.core.demand import Holdings
 from approval.core.lifecycle import Change
 from approval.core.steps import Ballot
 from approval.ports import Store
+from approval.store.prepared import PreparedConnection, Statements
 from approval.store.sqlite import SqliteEngine
 from approval.store.store import SqlStore
 from tests import postgres
@@ -147,3 +149,8 @@ async def cancel(store: SqlStore, call_id: CallId) -> Call:
         return steps.cancel(call, actor="agent:ops-agent", reason="", now=now)
 
     return (await store.advance(call_id, step)).call
+
+
+def prepared_of(connection: Connection) -> PreparedConnection:
+    """Prepare statements for this connection alone."""
+    return PreparedConnection(connection, Statements(connection.dialect))

@@ -11,7 +11,7 @@ from approval.core import admission
 from approval.core import ledger as booking
 from approval.core.admission import Counted
 from approval.core.audit import Entry, Tag
-from approval.core.call import Answer, CallId, Choice, Status
+from approval.core.call import Answer, Choice, Status
 from approval.core.demand import Count, Holdings
 from approval.core.ledger import State
 from approval.core.lifecycle import Event
@@ -167,7 +167,8 @@ async def test_a_window_that_is_full_is_guarded_where_it_is_written(
     """A caller that read before another wrote is refused by the UPDATE itself."""
     rules = buying()
     for number in range(10):
-        assert (await ask(store, number, rules)).event is Event.ALLOW
+        begun = await ask(store, number, rules)
+        assert begun.event is Event.ALLOW
     verdict = rules.judge("ops-agent", "shop", BUY, {})
     assert verdict.demand is not None
     [draw] = verdict.demand.draws
@@ -176,7 +177,7 @@ async def test_a_window_that_is_full_is_guarded_where_it_is_written(
     with pytest.raises(Conflict, match="taken at the same moment"):
         await store._engine.write(
             lambda work: ledger.book(
-                work.connection, CallId("apr_x"), [stale], {draw.meter_id: draw}, work.now
+                work.connection, begun.call.id, [stale], {draw.meter_id: draw}, work.now
             )
         )
     assert await pot(database) == (10 * TEN, 0, 0)

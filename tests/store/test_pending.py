@@ -29,7 +29,7 @@ from approval.store import pending, sql
 from approval.store.store import SqlStore
 from approval.store.work import Work
 from tests.factories import Clock, make_asked
-from tests.store.conftest import URL, Database, opened
+from tests.store.conftest import URL, Database, opened, prepared_of
 from tests.store.spending import buying, lawful
 
 MOST = 5
@@ -267,7 +267,7 @@ async def test_a_store_that_counts_carelessly_is_caught(
 def test_without_a_bound_nothing_is_locked_or_asked() -> None:
     names: list[str] = []
     with create_engine("sqlite://").connect() as connection:  # which has no tables
-        work = Work(connection, Clock(), names.append)
+        work = Work(prepared_of(connection), Clock(), names.append)
         assert pending.met(work, "ops-agent", None) is None
         assert names == []
         with pytest.raises(OperationalError):

@@ -2,8 +2,9 @@
 
 import gc
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pytest
@@ -29,9 +30,11 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.exc import DataError, IntegrityError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from approval.store.prepared import PreparedConnection, Result, Statements
+from approval.store.prepared import MOST_JOINED, PreparedConnection, Result, Statements, Write
 from approval.store.tables import Instant
+from tests.store.conftest import prepared_of
 
 THINGS = Table(
     "thing",
@@ -79,10 +82,6 @@ def through_sqlalchemy(connection: Connection) -> list[str]:
 @pytest.fixture
 def prepared(connection: Connection) -> PreparedConnection:
     return prepared_of(connection)
-
-
-def prepared_of(connection: Connection) -> PreparedConnection:
-    return PreparedConnection(connection, Statements(connection.dialect))
 
 
 def shown(result: Result) -> list[tuple[object, ...]]:
@@ -212,3 +211,106 @@ def test_whatever_is_written_through_it_sqlalchemy_reads_alike(
             assert tuple(ours) == tuple(theirs)
             assert (ours.key, ours.at, ours.body) == (key, at, body)
     engine.dispose()
+
+
+# --- writes that go together ---
+
+PUT = text(
+    "INSERT INTO thing (id, key) VALUES (:id, :key) ON CONFLICT (id) DO UPDATE SET key = :key"
+)
+
+
+def writes(turn: int) -> list[Write]:
+    """Changes of rows of which no two are the same, and how many rows each meets."""
+    return [
+        Write(INSERT, ROW | {"id": turn, "key": f"{turn}"}),
+        Write(SAVE, {"b_id": 1, "key": f"one, {turn}"}),
+        Write(SAVE, {"b_id": 99, "key": "nobody"}),
+        Write(INSERT, [ROW | {"id": turn + n, "key": f"{turn + n}"} for n in (100, 200)]),
+        Write(PUT, {"id": 2, "key": f"two, {turn}"}),
+        Write(DROP, {"b_id": turn - 1}),
+    ]
+
+
+MET = [1, 1, 0, 1, 1]
+"""What each of them meets, but the one that is run many times."""
+
+
+def met(found: list[int]) -> list[int]:
+    return found[:3] + found[4:]
+
+
+def begin(prepared: PreparedConnection) -> None:
+    prepared.execute(INSERT, [ROW, ROW | {"id": 2, "key": "two"}, ROW | {"id": 9, "key": "9"}])
+
+
+def test_writes_together_do_what_they_do_one_by_one(connection: Connection) -> None:
+    prepared = prepared_of(connection)
+    begin(prepared)
+    for turn in range(10, 15):
+        assert met(prepared.together(writes(turn))) == MET
+    assert prepared.together([]) == []
+    found = shown(connection.execute(select(THINGS.c.id, THINGS.c.key).order_by(THINGS.c.id)))
+    assert found[:3] == [(1, "one, 14"), (2, "two, 14"), (14, "14")]
+    assert len(found) == 3 + 2 * 5
+
+
+@pytest.fixture
+async def server(postgres_url: str) -> AsyncIterator[AsyncEngine]:
+    engine = create_async_engine("postgresql+asyncpg://", connect_args={"dsn": postgres_url})
+    yield engine
+    await engine.dispose()
+
+
+@pytest.mark.postgres
+async def test_on_postgresql_they_are_one_way_to_the_server(
+    server: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ways, found = list[int](), list[object]()
+
+    def run(connection: Connection, *, joins: bool) -> None:
+        THINGS.metadata.create_all(connection)
+        prepared = PreparedConnection(connection, Statements(connection.dialect, joins=joins))
+        begin(prepared)
+        driver = type(prepared._driver)
+        cursor = driver.cursor
+
+        def counted(own: Any) -> object:
+            ways[-1] += 1
+            return cursor(own)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(driver, "cursor", counted)
+            for turn in range(10, 15):
+                ways.append(0)
+                assert met(prepared.together(writes(turn))) == MET
+        found.append(shown(connection.execute(select(THINGS).order_by(THINGS.c.id))))
+
+    for joins in (True, False):
+        async with server.connect() as connection:
+            await connection.run_sync(partial(run, joins=joins))
+            await connection.rollback()
+    assert found[0] == found[1]
+    assert (ways[4], ways[9]) == (1, len(writes(0)))
+
+
+@pytest.mark.postgres
+async def test_what_postgresql_refuses_of_one_it_refuses_of_all(server: AsyncEngine) -> None:
+    def run(connection: Connection) -> None:
+        THINGS.metadata.create_all(connection)
+        prepared = PreparedConnection(connection, Statements(connection.dialect, joins=True))
+        begin(prepared)
+        for turn in range(10, 13):
+            prepared.together(writes(turn))
+        twice = [Write(SAVE, {"b_id": 2, "key": "x"}), Write(INSERT, ROW | {"id": 1, "key": "y"})]
+        with pytest.raises(IntegrityError, match="thing_pkey"), connection.begin_nested():
+            prepared.together(twice)
+        kept = connection.execute(select(THINGS.c.key).where(THINGS.c.id == 2)).scalar()
+        assert kept == "two, 12"
+        many = [ROW | {"id": n, "key": f"many {n}"} for n in range(1000, 1001 + MOST_JOINED)]
+        assert prepared.together([Write(INSERT, many[:1]), Write(INSERT, many[1:])])
+        assert connection.execute(COUNT).scalar() == 3 + 2 * 3 + len(many)
+
+    async with server.connect() as connection:
+        await connection.run_sync(run)
+        await connection.rollback()

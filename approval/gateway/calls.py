@@ -214,12 +214,15 @@ class Calls:
             if turn.far.over:
                 return await self._detached(call)
             own = turn.message.tool == call.asked.tool
+            # Those of a call to approval_wait are about that call.
+            received = (
+                turn.request.headers if own else await release.repeated(turn.far, call, turn.said)
+            )
             sent = Sent(
                 message=release.as_approved(call, turn.message, turn.request_id),
                 version=turn.said,
                 arguments=call.asked.arguments,
-                # Those of a call to approval_wait are about that call.
-                received=turn.request.headers if own else None,
+                received=received,
                 careful=True,
             )
             return await release.send(turn.far, sent, line.pass_on, modern=turn.message.modern)

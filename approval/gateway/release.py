@@ -4,17 +4,19 @@ Nothing here ever sends twice. Whatever is not a readable answer to this very re
 prove that nothing happened, is an `AnswerLost`: a person looks then.
 """
 
+import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
 
 import orjson
+from multidict import MultiMapping
 
 from approval.core import canonical
 from approval.core.call import Answer, Call, Status
 from approval.core.canonical import JSON
 from approval.errors import AnswerLost, NeverSent, Unreadable
-from approval.gateway import answers, protocol
+from approval.gateway import answers, mirroring, protocol
 from approval.gateway.protocol import (
     CAPABILITIES_KEY,
     CLIENT_KEY,
@@ -40,6 +42,11 @@ log = logging.getLogger(__name__)
 
 PassOn = Callable[[bytes, dict[str, object]], Awaitable[bool]]
 """Hands on what the upstream says before its answer; False when nobody is there to hear it."""
+
+MAX_PAGES = 100
+
+LIST_SECONDS = 10.0
+"""How long an upstream may take to list its tools before a call that waits for the list."""
 
 CLIENT: JSON = {"name": "approval", "version": "1"}
 
@@ -103,8 +110,43 @@ async def send_detached(upstream: Upstream, call: Call) -> Answer:
     meta: dict[str, JSON] = _envelope(version) if modern else {}
     message = _request(1, call, meta)
     async with fresh(upstream, version) as (far, agreed):
-        sent = Sent(message=message, version=agreed, arguments=call.asked.arguments, careful=True)
+        sent = Sent(
+            message=message,
+            version=agreed,
+            arguments=call.asked.arguments,
+            received=await repeated(far, call, agreed),
+            careful=True,
+        )
         return await send(far, sent, modern=modern)
+
+
+async def repeated(far: Conversation, call: Call, version: str) -> MultiMapping[str] | None:
+    """Write the headers in which the call's tool wants arguments repeated, as it is listed now.
+
+    Its agent may have sent them with its own request, which nobody kept.
+
+    Raises:
+        NeverSent: If the upstream's list of tools cannot be had: the call itself has not left.
+    """
+    arguments = canonical.read(call.asked.arguments)
+    if version not in MODERN_VERSIONS or not far.has_headers or not arguments:
+        return None
+    try:
+        async with asyncio.timeout(LIST_SECONDS):
+            schema = await _schema(far, call.asked.tool, version)
+    except (AnswerLost, Unreadable, TimeoutError) as error:
+        why = str(error) or "it did not answer in time"
+        raise NeverSent(f"the upstream did not say what headers it wants: {why}") from error
+    return mirroring.mirrored(schema, arguments)
+
+
+async def _schema(far: Conversation, tool: str, version: str) -> JSON:
+    async with aclosing(_listed(far, version)) as pages:
+        async for page in pages:
+            for each in page:
+                if each.get("name") == tool:
+                    return each.get("inputSchema")
+    return None
 
 
 async def list_tools(upstream: Upstream) -> list[dict[str, JSON]]:
@@ -122,25 +164,24 @@ async def list_tools(upstream: Upstream) -> list[dict[str, JSON]]:
 
 
 async def _list_tools(upstream: Upstream, version: str) -> list[dict[str, JSON]]:
-    tools: list[dict[str, JSON]] = []
-    params: dict[str, JSON] = {}
-    async with fresh(upstream, version) as (far, agreed):
-        if agreed in MODERN_VERSIONS:
-            params = {"_meta": _envelope(agreed)}
-        for page in range(MAX_PAGES):
-            result = await _ask(far, "tools/list", params, version=agreed, request_id=page + 1)
-            listed = result.get("tools")
-            if not isinstance(listed, list):
-                raise AnswerLost("the upstream's answer to tools/list holds no list of tools")
-            tools += [tool for tool in listed if isinstance(tool, dict)]
-            cursor = result.get("nextCursor")
-            if not isinstance(cursor, str):
-                return tools
-            params = params | {"cursor": cursor}
+    async with fresh(upstream, version) as (far, agreed), aclosing(_listed(far, agreed)) as pages:
+        return [tool async for page in pages for tool in page]
+
+
+async def _listed(far: Conversation, version: str) -> AsyncGenerator[list[dict[str, JSON]], None]:
+    """Give the upstream's list of tools, page by page."""
+    params: dict[str, JSON] = {"_meta": _envelope(version)} if version in MODERN_VERSIONS else {}
+    for page in range(MAX_PAGES):
+        result = await _ask(far, "tools/list", params, version=version, request_id=page + 1)
+        listed = result.get("tools")
+        if not isinstance(listed, list):
+            raise AnswerLost("the upstream's answer to tools/list holds no list of tools")
+        yield [tool for tool in listed if isinstance(tool, dict)]
+        cursor = result.get("nextCursor")
+        if not isinstance(cursor, str):
+            return
+        params = params | {"cursor": cursor}
     raise AnswerLost(f"the upstream lists its tools on more than {MAX_PAGES} pages")
-
-
-MAX_PAGES = 100
 
 
 @asynccontextmanager
@@ -185,7 +226,7 @@ async def _ask(
 ) -> dict[str, JSON]:
     """Ask the upstream something for ourselves."""
     raw: JSON = {"jsonrpc": "2.0", "id": request_id, "method": method, "params": params}
-    sent = Sent(message=protocol.message(raw), version=version)
+    sent = Sent(message=protocol.message(raw), version=version, careful=True)
     answer = await send(far, sent, modern=version in MODERN_VERSIONS)
     body = canonical.read(answer.body, limit=MAX_ANSWER + 64)
     result = body.get("result") if isinstance(body, dict) else None

@@ -127,6 +127,10 @@ class OwnLine:
     def over(self) -> bool:
         return self._over
 
+    @property
+    def has_headers(self) -> bool:
+        return False
+
     async def post(self, sent: Sent) -> Reply:
         message = sent.message
         if self._child is None and message.method == "initialize":
@@ -253,6 +257,10 @@ class SharedLine:
 
     @property
     def over(self) -> bool:
+        return False
+
+    @property
+    def has_headers(self) -> bool:
         return False
 
     async def post(self, sent: Sent) -> Reply:

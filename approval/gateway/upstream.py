@@ -25,9 +25,10 @@ MAX_ANSWER = 16 * 1024 * 1024
 class Sent:
     """A message on its way upstream: the object that was judged, not the bytes that came.
 
-    `arguments` are those of a `tools/call` as they were put on disk. `careful` is a call that must
-    not run twice: it travels on a connection of its own, because one that the upstream is about to
-    close would leave a needless doubt.
+    `arguments` are those of a `tools/call` as they were put on disk. Of `received`, headers that
+    came with it or were written for it, the `Mcp-Param-*` go on. `careful` is a message that is not
+    simply sent again: it travels on a connection of its own, because one that the upstream is about
+    to close would leave a needless doubt.
     """
 
     message: Message
@@ -84,6 +85,11 @@ class Conversation(Protocol):
     @property
     def over(self) -> bool:
         """Say whether the upstream has ended it: nothing can be sent any more."""
+        ...
+
+    @property
+    def has_headers(self) -> bool:
+        """Say whether messages travel under headers, which may have to repeat what is in them."""
         ...
 
     async def post(self, sent: Sent) -> Reply:

@@ -118,6 +118,10 @@ class HttpConversation:
     def over(self) -> bool:
         return self._over
 
+    @property
+    def has_headers(self) -> bool:
+        return True
+
     async def post(self, sent: Sent) -> Reply:
         modern = sent.version in MODERN_VERSIONS
         built = headers.upstream_headers(

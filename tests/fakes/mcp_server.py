@@ -159,8 +159,24 @@ async def measure(
     return types.CallToolResult(content=[text], structured_content={"length": length})
 
 
+async def ship(fixture: Fixture, ctx: Context, params: types.CallToolRequestParams) -> ToolResult:
+    return told(f"to {(params.arguments or {}).get('region')}")
+
+
 TEXT = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
 NOTHING = {"type": "object", "properties": {}}
+# The SDK refuses a call in the newer era whose `Mcp-Param-*` headers do not repeat these.
+ADDRESS = {
+    "type": "object",
+    "properties": {
+        "region": {"type": "string", "x-mcp-header": "Region"},
+        "parcel": {
+            "type": "object",
+            "properties": {"grams": {"type": "integer", "x-mcp-header": "Grams"}},
+        },
+        "fragile": {"type": "boolean", "x-mcp-header": "Fragile"},
+    },
+}
 LENGTH = {"type": "object", "properties": {"length": {"type": "integer"}}, "required": ["length"]}
 TOOLS: dict[str, tuple[Run, str, dict[str, Any]]] = {
     "echo": (echo, "Says what it is told.", TEXT),
@@ -184,6 +200,7 @@ TOOLS: dict[str, tuple[Run, str, dict[str, Any]]] = {
         {"type": "object", "properties": {"size": {"type": "integer"}}},
     ),
     "measure": (measure, "Measures a text, with an output schema.", TEXT),
+    "ship": (ship, "Wants arguments repeated in headers.", ADDRESS),
 }
 
 

@@ -16,6 +16,7 @@ from approval.gateway.upstream import Sent
 from approval.gateway.upstream_http import HttpUpstream
 from tests.factories import make_asked, make_call
 from tests.gateway.scripted import Handler, Scripted, scripted, stream, text
+from tests.gateway.scripted import answer as scripted_answer
 from tests.gateway.wire import DEADLINE_SECONDS, ERAS, LEGACY, MODERN
 
 CALL = make_call()
@@ -196,7 +197,7 @@ async def test_a_detached_call_runs_in_a_session_without_any_capability(version:
     methods = [message.get("method") for _, _, message in upstream.requests]
     (call,) = upstream.messages("tools/call")
     if version == MODERN:
-        assert methods == ["tools/call"]
+        assert methods == ["tools/list", "tools/call"]
         capabilities = call["params"]["_meta"]["io.modelcontextprotocol/clientCapabilities"]
     else:
         assert methods == ["initialize", "notifications/initialized", "tools/call", None]
@@ -218,3 +219,115 @@ async def test_a_detached_call_runs_in_a_session_without_any_capability(version:
 async def test_without_a_handshake_the_call_never_left(handler: Handler) -> None:
     with pytest.raises(NeverSent):
         await detached(handler, LEGACY)
+
+
+def listing(*pages: JSON) -> Handler:
+    """Serve a tool's list in these pages, each of which names the next."""
+
+    async def handler(request: web.Request, message: dict[str, Any]) -> web.Response | None:
+        if message.get("method") != "tools/list":
+            return None
+        number = int(message["params"].get("cursor", 0))
+        more = {"nextCursor": str(number + 1)} if number + 1 < len(pages) else {}
+        return scripted_answer(message, {"tools": pages[number], **more})
+
+    return handler
+
+
+MARKED: JSON = {
+    "name": CALL.asked.tool,
+    "inputSchema": {
+        "type": "object",
+        "properties": {"phone_number": {"type": "string", "x-mcp-header": "Number"}},
+    },
+}
+OTHER: JSON = {"name": "other", "inputSchema": {}}
+
+
+@pytest.mark.parametrize(
+    ("pages", "lists"),
+    [([[7, OTHER, MARKED]], 1), ([[OTHER], [MARKED], [OTHER]], 2), ([[MARKED], [OTHER]], 1)],
+)
+async def test_a_detached_call_carries_the_headers_that_its_tool_asks_for(
+    pages: list[JSON], lists: int
+) -> None:
+    answer, upstream = await detached(listing(*pages), MODERN)
+    assert answer.status is Status.EXECUTED
+    *listed, (_, sent, message) = upstream.requests
+    assert len(listed) == lists
+    assert not any("Mcp-Param-Number" in headers for _, headers, _ in listed)
+    assert message["method"] == "tools/call"
+    assert sent["Mcp-Param-Number"] == "+14155550100"
+    # Each on a connection of its own: one that the upstream had just closed would lose it.
+    assert len(set(upstream.peers)) == len(upstream.peers)
+
+
+@pytest.mark.parametrize(
+    ("version", "arguments", "methods"),
+    [
+        (LEGACY, {"phone_number": "1"}, ["initialize", None, "tools/call", None]),
+        (MODERN, {}, ["tools/call"]),
+        (MODERN, {"phone_number": "1"}, ["tools/list", "tools/call"]),
+    ],
+)
+async def test_only_where_headers_may_be_wanted_is_the_list_asked_for(
+    version: str, arguments: JSON, methods: list[str | None]
+) -> None:
+    call = make_call(asked=make_asked(protocol_version=version, arguments=arguments))
+    async with (
+        asyncio.timeout(DEADLINE_SECONDS),
+        scripted(listing([OTHER])) as upstream,
+        HttpUpstream("shop", UpstreamSettings(url=upstream.url)) as far,
+    ):
+        assert (await send_detached(far, call)).status is Status.EXECUTED
+    said = [message.get("method") for _, _, message in upstream.requests]
+    assert [None if each == "notifications/initialized" else each for each in said] == methods
+    assert not any("Mcp-Param" in name for _, sent, _ in upstream.requests for name in sent)
+
+
+def refusing(status: int, body: bytes) -> Handler:
+    async def handler(request: web.Request, message: dict[str, Any]) -> web.StreamResponse | None:
+        if message.get("method") != "tools/list":
+            return None
+        return web.Response(status=status, body=body, content_type="application/json")
+
+    return handler
+
+
+async def hang(request: web.Request, message: dict[str, Any]) -> web.StreamResponse | None:
+    await asyncio.sleep(DEADLINE_SECONDS)
+    return None
+
+
+async def drop(request: web.Request, message: dict[str, Any]) -> web.StreamResponse | None:
+    assert request.transport is not None
+    request.transport.abort()
+    return None
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [
+        refusing(500, b""),
+        refusing(404, b'{"jsonrpc":"2.0","id":1,"error":{"code":-32601,"message":"no"}}'),
+        refusing(200, b'{"jsonrpc":"2.0","id":1,"result":{}}'),
+        refusing(200, b'{"jsonrpc":"2.0","id":1,"result":{"tools":[],"tools":[]}}'),
+        refusing(200, b'{"jsonrpc":"2.0","id":1,"result":{"tools":[],"nextCursor":"again"}}'),
+        drop,
+        hang,
+    ],
+)
+async def test_without_the_list_the_call_never_left(
+    handler: Handler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(release, "LIST_SECONDS", 0.3)
+    call = make_call(asked=make_asked(protocol_version=MODERN))
+    async with (
+        asyncio.timeout(DEADLINE_SECONDS),
+        scripted(handler) as upstream,
+        HttpUpstream("shop", UpstreamSettings(url=upstream.url)) as far,
+    ):
+        with pytest.raises(NeverSent):
+            await send_detached(far, call)
+    assert upstream.messages("tools/list")
+    assert upstream.messages("tools/call") == []

@@ -17,7 +17,7 @@ from functools import partial
 from typing import Final, Self
 
 from approval.budgets import Budgets
-from approval.core import admission, identity, intake, steps
+from approval.core import admission, identity, intake, parking, steps
 from approval.core.audit import Entry, Tag, Written
 from approval.core.call import (
     Answer,
@@ -43,6 +43,7 @@ from approval.freezing import Freezing
 from approval.granting import Granting
 from approval.keyring import Keyring, Randomness
 from approval.ports import Send, Step, Store
+from approval.releasing import Releasing
 from approval.sending import Sender, Settings
 from approval.settling import Settling
 from approval.wakeups import Wakeups
@@ -72,6 +73,7 @@ class Service:
         self.budgets = Budgets(store, lambda: self.rules)
         self.freezing = Freezing(store, lambda: self.rules)
         self.granting = Granting(store, lambda: self.rules)
+        self.releasing = Releasing(self._advance, store, lambda: self.rules)
         self.settling = Settling(self._advance, lambda: self.rules)
         self.wakeups = Wakeups()
         self._sender = Sender(self._advance, store, owner=self.instance, timeout=self._timeout)
@@ -423,7 +425,7 @@ class Service:
 
     def _is_ours_to_release(self, call: Call, living: frozenset[str]) -> bool:
         waiting = call.listener is Listener.WAITING and call.listener_owner in living
-        return not self._attached[call.id] and not waiting and steps.releasable(call)
+        return not self._attached[call.id] and not waiting and parking.releasable(call)
 
     async def poll(self) -> None:
         """Learn what other processes on the same store have changed."""

@@ -10,8 +10,8 @@ from approval.budgets import Line
 from approval.cli.orders import Order, Proof, Word
 from approval.cli.session import Decider, Session, decider, find, run, session, waiting
 from approval.cli.terminal import Declined, facts, say, table, write_json
-from approval.core import canonical, giving, identity
-from approval.core.call import Call, Choice, Status, Vote, requirement_facts
+from approval.core import canonical, giving, identity, parking
+from approval.core.call import Call, Choice, Listener, Status, Vote, requirement_facts
 from approval.core.grantable import Wish, parse_wish
 from approval.core.identity import Right
 from approval.core.money import Money
@@ -90,6 +90,8 @@ async def _show(config: Path, call_id: str, *, as_json: bool) -> None:
     describe(call, budgets)
     if call.status is Status.PENDING:
         say(f"May decide: {', '.join(able) or 'nobody'}")
+    if parking.parked(call) and call.listener is Listener.GONE:
+        say(f"Its agent has gone: it runs when that asks again, or with `approval run {call.id}`.")
     if answer is not None:
         say(f"Answer: {answer.body.decode(errors='replace')}")
 
@@ -212,6 +214,31 @@ def _confirm(order: Order, who: Decider, amount: str | None) -> None:
         raise Declined("Nothing was decided.")
 
 
+def release(config: Path, order: Order, proof: Proof, *, as_json: bool) -> None:
+    """Show an approved call whose agent has gone, then let exactly that one run."""
+    run(_release(config, order, proof, as_json=as_json))
+
+
+async def _release(config: Path, order: Order, proof: Proof, *, as_json: bool) -> None:
+    async with session(config) as here:
+        who = decider(here, proof)
+        call = await find(here.store, order.call)
+        if not as_json:
+            describe(call)
+        _check_digest(call, order)
+        if order.ask and not typer.confirm(f"Run this now as {who.person}?", err=True):
+            raise Declined("Nothing was decided.")
+        word = parking.Word(person=who.person, digest=call.digest, via=who.via)
+        released = await here.service.releasing.release(call.id, word)
+    if as_json:
+        write_json(document(released))
+    elif released.status is Status.APPROVED:
+        until = stamp(released.run_before)
+        say(f"{released.id} runs now: the service sends it, until {until}", style="bold green")
+    else:
+        say(f"{released.id} is {_state(released)}", style="bold")
+
+
 def settle(config: Path, word: Word, proof: Proof, *, executed: bool, as_json: bool) -> None:
     """Say what became of a call in doubt."""
     run(_settle(config, word, proof, executed=executed, as_json=as_json))
@@ -309,6 +336,7 @@ def document(call: Call) -> dict[str, object]:
         "decided_at": stamp(call.decided_at),
         "ended_at": stamp(call.ended_at),
         "decided_by": call.ended_by or None,
+        "released_by": call.released_by,
         "reason": call.note,
         "listener": str(call.listener),
         "requirement": requirement_facts(call.requirement),

@@ -285,6 +285,26 @@ def reject(  # noqa: PLR0913 - each is an option
         calls.decide(config, order, proof, as_json=as_json)
 
 
+@app.command("run")
+def run_now(  # noqa: PLR0913 - each is an option
+    call: CallText,
+    *,
+    digest: Digest = None,
+    yes: Yes = False,
+    claimed: Claimed = None,
+    token_file: TokenFile = None,
+    config: ConfigFile = DEFAULT,
+    as_json: AsJson = False,
+) -> None:
+    """Run an approved call now that waits for its agent, which has gone."""
+    with reporting():
+        from approval.cli import calls  # noqa: PLC0415 - heavy
+
+        order = Order(call=call, choice=Choice.APPROVE, digest=digest, ask=not yes and is_person())
+        proof = Proof(claimed=claimed, token_file=token_file)
+        calls.release(config, order, proof, as_json=as_json)
+
+
 @app.command()
 def settle(  # noqa: PLR0913 - each is an option
     call: CallText,

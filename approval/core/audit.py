@@ -37,6 +37,7 @@ class Tag(enum.StrEnum):
     CALL_EXPIRE = "call:expire"
     CALL_CANCEL = "call:cancel"
     CALL_INVALIDATE = "call:invalidate"
+    CALL_RELEASE = "call:release"
     CALL_CLAIM = "call:claim"
     CALL_SUCCEED = "call:succeed"
     CALL_ERR = "call:err"

@@ -235,6 +235,8 @@ class Call:
     """What it has taken from meters, in the order in which they are locked."""
     grant: str | None = None
     """The grant under which it ran without asking."""
+    released_by: str | None = None
+    """Who said that it is to run although its agent has gone."""
 
     @property
     def digest(self) -> str:

@@ -41,6 +41,7 @@ class Event(enum.StrEnum):
     EXPIRE = "expire"
     CANCEL = "cancel"
     INVALIDATE = "invalidate"
+    RELEASE = "release"
     CLAIM = "claim"
     SUCCEED = "succeed"
     ERR = "err"
@@ -91,6 +92,7 @@ TRANSITIONS: Final[Mapping[tuple[Status | None, Event], Transition]] = {
     (Status.PENDING, Event.CANCEL): Transition(Status.CANCELLED, Funds.VOID),
     (Status.PENDING, Event.INVALIDATE): Transition(Status.INVALIDATED, Funds.VOID),
     (Status.APPROVED, Event.JOIN): Transition(Status.APPROVED, Funds.KEEP),
+    (Status.APPROVED, Event.RELEASE): Transition(Status.APPROVED, Funds.KEEP),
     (Status.APPROVED, Event.REVOKE): Transition(Status.REJECTED, Funds.VOID),
     (Status.APPROVED, Event.EXPIRE): Transition(Status.EXPIRED, Funds.VOID),
     (Status.APPROVED, Event.CANCEL): Transition(Status.CANCELLED, Funds.VOID),

@@ -16,8 +16,6 @@ from approval.core.call import (
     Attempt,
     Call,
     Choice,
-    Listener,
-    Run,
     Status,
     Verdict,
     Vote,
@@ -330,21 +328,6 @@ def invalidate(call: Call, why: str, *, now: datetime, told: str = "") -> Change
 
 
 # --- release ---
-
-
-def releasable(call: Call) -> bool:
-    """Say whether an approved call may run although nobody holds its line.
-
-    By default only if the agent was told that it is pending: one that merely lost its line, or
-    whose line fell with our own process, may have done the thing another way by now.
-    """
-    match call.requirement.run:
-        case Run.ON_APPROVAL:
-            return True
-        case Run.WHEN_ASKED:
-            return False
-        case Run.AUTO:
-            return call.listener is Listener.TOLD
 
 
 def claim(

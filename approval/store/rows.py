@@ -66,6 +66,7 @@ def call_row(call: Call) -> dict[str, Any]:
         "currency": call.amount.currency if call.amount else None,
         "per": call.per.value if call.per else None,
         "grant_id": call.grant,
+        "released_by": call.released_by,
         "terms": _TERMS.dump_json(call.terms).decode() if call.amount else None,
     }
 
@@ -124,6 +125,7 @@ def to_call(
         terms=_TERMS.validate_json(row["terms"]) if row["terms"] else Terms(),
         reservations=reservations,
         grant=row["grant_id"],
+        released_by=row["released_by"],
     )
 
 

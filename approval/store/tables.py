@@ -99,6 +99,8 @@ calls = Table(
     Column("terms", Text),
     # The grant under which the call ran without asking.
     Column("grant_id", Text),
+    # The person who said that it is to run although its agent has gone.
+    Column("released_by", Text),
     Index(
         "call_live_once",
         "agent",

@@ -23,7 +23,7 @@ from approval.service import Service
 from approval.web import openapi, present
 from approval.web.auth import Door
 from approval.web.budgets import seen_by
-from approval.web.deciding import Conflicted, Deciding, Mistyped, ballot, words
+from approval.web.deciding import Conflicted, Deciding, Mistyped, ballot, word, words
 from approval.web.granting import GrantsApi
 from approval.web.openapi import MAX_PAGE
 from approval.web.present import stamp
@@ -70,6 +70,7 @@ class Api:
             "list_calls": self._list_calls,
             "get_call": self._get_call,
             "decide_call": self._decide,
+            "run_call": self._run,
             "cancel_call": self._cancel,
             "settle_call": self._settle,
             "correct_call": self._correct,
@@ -161,6 +162,16 @@ class Api:
             raise Problem(422, f"amount:{error.reason}", f"{error}.") from error
         return await self._whole(call, person)
 
+    async def _run(self, request: web.Request) -> web.StreamResponse:
+        person = await self._door.bearer(request)
+        body = await read_body(request, {"digest"})
+        said = word(person, text(body, "digest"), via="api")
+        try:
+            call = await self._deciding.run(request.match_info["id"], said)
+        except Conflicted as conflict:
+            raise self._conflict(conflict, person) from conflict
+        return await self._whole(call, person)
+
     async def _cancel(self, request: web.Request) -> web.StreamResponse:
         person = await self._door.bearer(request)
         body = await read_body(request, {"reason"})
@@ -245,6 +256,7 @@ def write_call(call: Call, *, may_decide: bool) -> dict[str, JSON]:
         "delivered_at": stamp(call.delivered_at),
         "decided_by": decided,
         "ended_by": call.ended_by or None,
+        "released_by": call.released_by,
         "reason": call.note,
         "votes": [_vote(vote) for vote in call.votes],
         "may_decide": may_decide,

@@ -1,4 +1,4 @@
-"""What people do to a call, the same from a form and from the API: decide, cancel, settle, correct.
+"""What people do to a call, the same from a form and from the API: decide, run now, cancel, settle.
 
 Whoever may not see a call gets the answer that an unknown one gets; the attempt is in the trail all
 the same.
@@ -10,6 +10,7 @@ from typing import Final
 from approval.core.call import Call, CallId, Choice, Status
 from approval.core.identity import Person
 from approval.core.money import Money
+from approval.core.parking import Word
 from approval.core.steps import Ballot
 from approval.errors import Conflict, Forbidden, NotFound, Unreadable
 from approval.service import Service
@@ -19,6 +20,7 @@ from approval.web.problems import Problem
 MAX_REASON: Final = 1000
 CALL_ID: Final = re.compile(r"apr_[0-9a-v]{26}")
 DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+_DIGEST: Final = "The digest is 64 hexadecimal digits, as the call shows it."
 
 
 class Conflicted(Conflict):
@@ -71,14 +73,35 @@ class Deciding:
         try:
             return await self._service.decide(known, ballot)
         except Forbidden as refusal:
-            call = await self._service.get(known)
-            if not self._service.may_see(ballot.person, call):
-                raise NotFound("no such call") from refusal
-            raise Forbidden(self._who_may(call)) from refusal
+            raise await self._forbidden(known, ballot.person) from refusal
         except Conflict as conflict:
             raise Conflicted(str(conflict), await self._service.get(known)) from conflict
         except Unreadable as error:
             raise Mistyped(error, await self._service.get(known)) from error
+
+    async def run(self, call_id: str, word: Word) -> Call:
+        """Let an approved call run whose agent has gone.
+
+        Raises:
+            NotFound: As `see`.
+            Forbidden: If this person may see the call but not decide it; the text says who may.
+            Conflicted: If it does not wait for its agent, or may run for its agent alone.
+        """
+        if not CALL_ID.fullmatch(call_id):
+            raise NotFound("no such call")
+        known = CallId(call_id)
+        try:
+            return await self._service.releasing.release(known, word)
+        except Forbidden as refusal:
+            raise await self._forbidden(known, word.person) from refusal
+        except Conflict as conflict:
+            raise Conflicted(str(conflict), await self._service.get(known)) from conflict
+
+    async def _forbidden(self, call_id: CallId, person: str) -> NotFound | Forbidden:
+        call = await self._service.get(call_id)
+        if not self._service.may_see(person, call):
+            return NotFound("no such call")
+        return Forbidden(self._who_may(call))
 
     def _who_may(self, call: Call) -> str:
         seats = present.seats(call, self._service.rules.directory)
@@ -154,7 +177,7 @@ def ballot(person: Person, choice: str, digest: str | None, reason: str, *, via:
     if choice not in set(Choice):
         raise Problem(422, "decision", 'The decision is "approve" or "reject".')
     if digest is not None and not DIGEST.fullmatch(digest):
-        raise Problem(422, "digest", "The digest is 64 hexadecimal digits, as the call shows it.")
+        raise Problem(422, "digest", _DIGEST)
     if digest is None and choice == Choice.APPROVE:
         detail = "An approval names the digest of the call that was looked at."
         raise Problem(422, "digest_required", detail)
@@ -165,6 +188,20 @@ def ballot(person: Person, choice: str, digest: str | None, reason: str, *, via:
         via=via,
         reason=words("reason", reason),
     )
+
+
+def word(person: Person, digest: str | None, *, via: str) -> Word:
+    """Make a person's word that a call is to run now.
+
+    Raises:
+        Problem: If it does not say which call was looked at.
+    """
+    if digest is None:
+        detail = "Say which call was looked at: its digest."
+        raise Problem(422, "digest_required", detail)
+    if not DIGEST.fullmatch(digest):
+        raise Problem(422, "digest", _DIGEST)
+    return Word(person=person.name, digest=digest, via=via)
 
 
 def words(name: str, text: str) -> str:

@@ -60,6 +60,16 @@ OPERATIONS: Final = (
         refusals=(400, 404, 409, 415, 422),
     ),
     Operation(
+        id="run_call",
+        method="POST",
+        path="/v1/calls/{id}/run",
+        summary="Run an approved call now whose agent has gone: for those who may decide it.",
+        answers="Call",
+        takes="Run",
+        parameters=("id",),
+        refusals=(400, 404, 409, 415, 422),
+    ),
+    Operation(
         id="cancel_call",
         method="POST",
         path="/v1/calls/{id}/cancel",
@@ -154,6 +164,7 @@ _MONEY: Final[JSON] = {"type": "string", "examples": ["20.00 USD"]}
 _MONEY_OR_NULL: Final[dict[str, JSON]] = {
     "oneOf": [{"$ref": "#/components/schemas/Money"}, {"type": "null"}]
 }
+_WHOLE_OR_NULL: Final[JSON] = {"type": ["integer", "null"]}
 _POSITIVE: Final[JSON] = {"type": "integer", "minimum": 1}
 _SPAN: Final[JSON] = {"type": "string", "pattern": "^[0-9]+[smhd]$", "examples": ["24h"]}
 _TEXTS: Final[JSON] = {"type": "array", "items": _TEXT}
@@ -205,6 +216,7 @@ SCHEMAS: Final[Mapping[str, JSON]] = {
             "delivered_at": _TIME_OR_NULL,
             "decided_by": _TEXT_OR_NULL,
             "ended_by": _TEXT_OR_NULL,
+            "released_by": _TEXT_OR_NULL,
             "reason": _TEXT,
             "votes": {"type": "array", "items": _ref("Vote")},
             "may_decide": _FLAG,
@@ -284,6 +296,7 @@ SCHEMAS: Final[Mapping[str, JSON]] = {
         },
         optional=("digest", "reason", "amount", "grant"),
     ),
+    "Run": _object({"digest": _ref("Digest")}),
     "Cancellation": _object(
         {"reason": {"type": "string", "maxLength": MAX_REASON}}, optional=("reason",)
     ),
@@ -302,7 +315,7 @@ SCHEMAS: Final[Mapping[str, JSON]] = {
             "origin": _TEXT,
             "scope": {"type": "object", "additionalProperties": _TEXT_OR_NULL},
             "window": _TEXT,
-            "window_seconds": {"type": ["integer", "null"]},
+            "window_seconds": _WHOLE_OR_NULL,
             "zone": _TEXT,
             "limit": _ref("Money"),
             "spent": _ref("Money"),
@@ -330,10 +343,7 @@ SCHEMAS: Final[Mapping[str, JSON]] = {
         }
     ),
     "Audit": _object(
-        {
-            "entries": {"type": "array", "items": _ref("AuditEntry")},
-            "next": {"type": ["integer", "null"]},
-        }
+        {"entries": {"type": "array", "items": _ref("AuditEntry")}, "next": _WHOLE_OR_NULL}
     ),
     "Grant": _object(
         {
@@ -432,6 +442,8 @@ PARAMETERS: Final[Mapping[str, JSON]] = {
     },
 }
 
+_PROBLEM: Final[JSON] = {"application/problem+json": {"schema": _ref("Problem")}}
+
 
 def document(public_url: str) -> JSON:
     """Write the whole document."""
@@ -467,7 +479,7 @@ def _operation(operation: Operation) -> JSON:
         "responses": {
             "200": {"description": "As asked.", "content": _content(operation.answers)},
             **{
-                str(status): {"description": "A problem.", "content": _problem()}
+                str(status): {"description": "A problem.", "content": _PROBLEM}
                 for status in sorted({*operation.refusals, *_always(operation)})
             },
         },
@@ -485,7 +497,3 @@ def _always(operation: Operation) -> tuple[int, ...]:
 
 def _content(schema: str) -> JSON:
     return {"application/json": {"schema": _ref(schema)}}
-
-
-def _problem() -> JSON:
-    return {"application/problem+json": {"schema": _ref("Problem")}}

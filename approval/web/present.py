@@ -11,7 +11,7 @@ from string import Formatter
 from typing import Final
 
 from approval.budgets import Line
-from approval.core import canonical, giving, identity, steps
+from approval.core import canonical, giving, identity, parking
 from approval.core.call import Call, Listener, Status
 from approval.core.grantable import Bounds
 from approval.core.identity import Directory, Right
@@ -67,6 +67,8 @@ class View:
     may_cancel: bool
     may_settle: bool
     budgets: tuple[Line, ...] = ()
+    may_run: bool = False
+    """Whether the call waits for its agent in vain, and this person may have it run now."""
     grantable: Bounds | None = None
     """How far a grant may reach that this person may give along with an approval."""
 
@@ -245,7 +247,7 @@ def story(call: Call, directory: Directory, now: datetime, person: str = "") -> 
 
 
 def _runs_by_itself(call: Call) -> bool:
-    return call.listener is Listener.WAITING or steps.releasable(call)
+    return call.listener is Listener.WAITING or parking.releasable(call)
 
 
 def _telling(call: Call) -> str:

@@ -26,6 +26,7 @@ DID: Final[Mapping[Tag, str]] = {
     Tag.CALL_EXPIRE: "ended the call: time ran out",
     Tag.CALL_CANCEL: "cancelled",
     Tag.CALL_INVALIDATE: "ended the call: it is no longer permitted",
+    Tag.CALL_RELEASE: "said that it is to run now",
     Tag.CALL_CLAIM: "took the call to send it upstream, once",
     Tag.CALL_SUCCEED: "recorded the answer: executed",
     Tag.CALL_ERR: "recorded the answer: an error",

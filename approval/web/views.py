@@ -15,7 +15,7 @@ from approval.errors import Forbidden
 from approval.service import Service
 from approval.web import budgets, present, timeline
 from approval.web.auth import Door, Visitor, safe_path
-from approval.web.deciding import Conflicted, Deciding, Mistyped, ballot, words
+from approval.web.deciding import Conflicted, Deciding, Mistyped, ballot, word, words
 from approval.web.pages import Pages
 from approval.web.problems import Problem, SignIn, wants_problem
 from approval.web.sent import after, entered, integer, money, settlement, states, wish_of_form
@@ -62,6 +62,7 @@ class Views:
             web.get("/calls/{id}", self._call),
             web.get("/calls/{id}/card", self._card),
             web.post("/calls/{id}/decision", self._decide),
+            web.post("/calls/{id}/run", self._run),
             web.post("/calls/{id}/cancel", self._cancel),
             web.post("/calls/{id}/settle", self._settle),
             web.get("/history", self._history),
@@ -97,7 +98,7 @@ class Views:
     async def _view(self, call: Call, visitor: Visitor, *, reveal: bool = False) -> present.View:
         directory = self._service.rules.directory
         waits = call.status is Status.PENDING
-        return present.view(
+        view = present.view(
             call,
             visitor.person.name,
             directory,
@@ -105,6 +106,8 @@ class Views:
             reveal=reveal,
             budgets=await self._service.budgets.lines(call) if waits else (),
         )
+        may_run = await self._service.releasing.is_open_to(visitor.person.name, call)
+        return replace(view, may_run=may_run)
 
     async def _call(self, request: web.Request) -> web.StreamResponse:
         visitor = await self._door.visitor(request)
@@ -245,6 +248,16 @@ class Views:
                 error.call, visitor, notice=str(error), typed=fields.get("amount", ""), status=422
             )
         return see_other(back(fields, call.id))
+
+    async def _run(self, request: web.Request) -> web.StreamResponse:
+        visitor = await self._door.visitor(request)
+        fields = await self._door.form(request, visitor)
+        said = word(visitor.person, fields.get("digest") or None, via="web")
+        try:
+            call = await self._deciding.run(request.match_info["id"], said)
+        except Conflicted as conflict:
+            return await self._conflict(request, conflict, visitor)
+        return see_other(f"/calls/{call.id}")
 
     async def _cancel(self, request: web.Request) -> web.StreamResponse:
         visitor = await self._door.visitor(request)

@@ -25,6 +25,7 @@ def upgrade() -> None:
     op.add_column("call", sa.Column("per", sa.Text))
     op.add_column("call", sa.Column("terms", sa.Text))
     op.add_column("call", sa.Column("grant_id", sa.Text))
+    op.add_column("call", sa.Column("released_by", sa.Text))
     op.add_column("vote", sa.Column("amount", sa.BigInteger))
     op.add_column("vote", sa.Column("currency", sa.Text))
     op.add_column("vote", sa.Column("wish", sa.Text))

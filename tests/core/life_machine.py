@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from typing_extensions import override
 
-from approval.core import intake, steps
+from approval.core import intake, parking, steps
 from approval.core.audit import Entry
 from approval.core.call import (
     Answer,
@@ -35,6 +35,7 @@ from approval.core.demand import Holdings
 from approval.core.identity import Directory
 from approval.core.intake import Lease
 from approval.core.lifecycle import TRANSITIONS, Change, Event
+from approval.core.parking import Word
 from approval.core.steps import Ballot
 from approval.errors import Conflict, Forbidden, Refused
 from approval.ports import Admission, Step
@@ -230,6 +231,21 @@ class LifeMachine(RuleBasedStateMachine):
             ),
             process,
         )
+
+    @precondition(lambda self: self.any_is(Status.APPROVED))
+    @rule(data=st.data(), person=st.sampled_from(PEOPLE), process=st.sampled_from(PROCESSES))
+    def run_now(self, data: st.DataObject, person: str, process: str) -> None:
+        call = self.known[self.pick(data, Status.APPROVED)]
+        word = Word(person=person, digest=call.digest, via="web")
+        people, verdict = self.directory, self.verdict
+        with refusals():
+            self.advance(
+                call.id,
+                lambda call, now: parking.release(
+                    call, word, directory=people, verdict=verdict, now=now
+                ),
+                process,
+            )
 
     @precondition(lambda self: self.any_is(Status.IN_DOUBT))
     @rule(

@@ -40,6 +40,7 @@ pending    expire          expired      void
 pending    cancel          cancelled    void
 pending    invalidate      invalidated  void
 approved   join            approved     keep
+approved   release         approved     keep
 approved   revoke          rejected     void
 approved   expire          expired      void
 approved   cancel          cancelled    void

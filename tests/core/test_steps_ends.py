@@ -11,9 +11,7 @@ from approval.core.call import (
     Answer,
     Attempt,
     Call,
-    Listener,
     Requirement,
-    Run,
     Status,
     Verdict,
 )
@@ -44,7 +42,6 @@ from tests.factories import (
     make_asked,
     make_call,
     make_directory,
-    make_requirement,
     make_verdict,
 )
 
@@ -227,25 +224,6 @@ def test_invalidating_says_why() -> None:
 
 
 # --- release ---
-
-
-@pytest.mark.parametrize(
-    ("run", "listener", "may"),
-    [
-        (Run.ON_APPROVAL, Listener.WAITING, True),
-        (Run.ON_APPROVAL, Listener.TOLD, True),
-        (Run.ON_APPROVAL, Listener.GONE, True),
-        (Run.WHEN_ASKED, Listener.WAITING, False),
-        (Run.WHEN_ASKED, Listener.TOLD, False),
-        (Run.WHEN_ASKED, Listener.GONE, False),
-        (Run.AUTO, Listener.WAITING, False),
-        (Run.AUTO, Listener.TOLD, True),
-        (Run.AUTO, Listener.GONE, False),
-    ],
-)
-def test_what_may_run_with_nobody_on_the_line(run: Run, listener: Listener, may: bool) -> None:
-    call = approved_call(requirement=make_requirement(run=run), listener=listener)
-    assert steps.releasable(call) is may
 
 
 def test_a_claim_takes_the_one_right_to_send() -> None:

@@ -11,7 +11,8 @@ from approval.core.canonical import JSON
 from approval.errors import AnswerLost, NeverSent
 from approval.gateway import protocol, release
 from approval.gateway.release import REFUSED_UNREAD, as_approved, send_detached
-from approval.gateway.settings import UpstreamSettings
+from approval.gateway.settings import GatewaySettings, UpstreamSettings
+from approval.gateway.stdio import StdioUpstream
 from approval.gateway.upstream import Sent
 from approval.gateway.upstream_http import HttpUpstream
 from tests.factories import make_asked, make_call
@@ -331,3 +332,12 @@ async def test_without_the_list_the_call_never_left(
             await send_detached(far, call)
     assert upstream.messages("tools/list")
     assert upstream.messages("tools/call") == []
+
+
+async def test_a_program_on_standard_streams_is_not_asked_what_headers_it_wants() -> None:
+    call = make_call(asked=make_asked(protocol_version=MODERN))
+    settings = UpstreamSettings(command=("/there/is/no/such/program",))
+    async with StdioUpstream("shop", settings, GatewaySettings()) as far:
+        for conversation in (far.shared(), far.begin()):
+            # Asking would start the program, which cannot be.
+            assert await release.repeated(conversation, call, MODERN) is None

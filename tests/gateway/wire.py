@@ -18,6 +18,7 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.shared._httpx_utils import create_mcp_http_client
 
 from approval.core.call import Call, CallId, Choice, Listener, Status
+from approval.core.parking import Word
 from approval.core.steps import Ballot
 from approval.gateway.http import Gateway
 from approval.gateway.settings import GatewaySettings, UpstreamSettings
@@ -102,6 +103,10 @@ class Wire:
     ) -> Call:
         ballot = Ballot(person=person, choice=choice, digest=call.digest, via="test", reason=reason)
         return await self.service.decide(call.id, ballot)
+
+    def word(self, call: Call, person: str = "ann") -> Word:
+        """Make a person's word that this call is to run now."""
+        return Word(person=person, digest=call.digest, via="test")
 
     async def approve(self) -> Call:
         """Wait for a held call and approve it."""

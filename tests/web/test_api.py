@@ -64,6 +64,7 @@ async def test_a_waiting_call_is_answered_whole(site: Site, ann_script: Script) 
                 "delivered_at": None,
                 "decided_by": None,
                 "ended_by": None,
+                "released_by": None,
                 "reason": "",
                 "votes": [],
                 "may_decide": True,

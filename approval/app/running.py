@@ -17,6 +17,7 @@ from aiohttp import web
 
 from approval import worker
 from approval.app import addresses
+from approval.app.newcomers import Newcomers
 from approval.app.opening import ACTOR, login_link, opened
 from approval.config import Config
 from approval.core.audit import Entry, Tag
@@ -152,14 +153,16 @@ async def _listening(
         shutdown_timeout=HANDLERS_SECONDS,
     )
     await runner.setup()
-    if runner.server is not None and not config.server.trusted_proxies:
-        _shorten(runner.server, gateway)
     try:
-        site = await _site(config, runner, bound)
+        assert runner.server is not None  # noqa: S101  # for the type checker; set up just above
+        newcomers = Newcomers(runner.server, config.server.head_timeout.total_seconds())
+        _shorten(runner.server, gateway, newcomers, direct=not config.server.trusted_proxies)
+        server = await _accept(config, newcomers, bound)
         try:
             yield
         finally:
-            await site.stop()
+            server.close()
+            newcomers.close()
             # Whoever waits is told so while the connection stands: detached, not lost.
             await gateway.drain()
             people.close()
@@ -178,16 +181,20 @@ def _application(config: Config, gateway: Gateway, people: Web) -> web.Applicati
     return app
 
 
-def _shorten(server: web.Server, gateway: Gateway) -> None:
-    """Let agents' requests go straight to the gateway.
+def _shorten(server: web.Server, gateway: Gateway, newcomers: Newcomers, *, direct: bool) -> None:
+    """Strike newcomers off that have asked something, and let agents go straight to the gateway.
 
     Routing, people's middlewares and signals have nothing to do for them, and would take a third of
-    the server's time for a call (44 against 31 µs, measured on an empty handler).
+    the server's time for a call (44 against 31 µs, measured on an empty handler). They are passed
+    by only where the peer itself is who asks: `direct`.
     """
     others = server.request_handler
+    waiting = newcomers.waiting
 
     def handle(request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
-        if isinstance(request, web.Request) and request.path.startswith(PREFIX):
+        if waiting:  # only while somebody new is there
+            waiting.pop(request.protocol, None)
+        if direct and isinstance(request, web.Request) and request.path.startswith(PREFIX):
             return gateway.handle(request)
         return others(request)
 
@@ -199,12 +206,10 @@ async def _anonymous(request: web.Request, response: web.StreamResponse) -> None
     response.headers["Server"] = "approval"
 
 
-async def _site(config: Config, runner: web.AppRunner, bound: socket.socket) -> web.SockSite:
+async def _accept(config: Config, newcomers: Newcomers, bound: socket.socket) -> asyncio.Server:
     tls = config.server.tls
     context = tls.context(config.path.parent) if tls is not None else None
-    site = web.SockSite(runner, bound, ssl_context=context, backlog=1024)
     try:
-        await site.start()
+        return await newcomers.accept(bound, context)
     except OSError as error:
         raise addresses.taken(config.server.listen, error) from error
-    return site

@@ -6,6 +6,7 @@ import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Final
 from urllib.parse import urlsplit
@@ -13,6 +14,8 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, BeforeValidator, ConfigDict, StrictInt, StrictStr
 from pydantic.functional_validators import AfterValidator
 from typing_extensions import override
+
+from approval.gateway.settings import Duration
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -137,6 +140,8 @@ class Server(BaseModel):
     trusted_proxies: Networks = ()
     allowed_hosts: Hosts = ()
     allowed_origins: Origins = ()
+    head_timeout: Duration = timedelta(seconds=10)
+    """How long a new connection may take until the head of its first request is whole."""
 
 
 def _database(text: str) -> str:

@@ -65,34 +65,44 @@ async def press(wire: Wire, call: Call, person: str) -> None:
     await wire.service.release_due(wire.gateway.send_detached)
 
 
-async def ask_and_hang_up(url: str) -> None:
-    """Ask the shop for a number in the newer era, and leave as soon as the call is held."""
+TOOL = "create_incoming_phone_number"
+
+
+def purchase() -> dict[str, Any]:
+    """A purchase at the shop, in the newer era."""
     meta = {
         "io.modelcontextprotocol/protocolVersion": "2026-07-28",
         "io.modelcontextprotocol/clientCapabilities": {},
     }
-    tool = "create_incoming_phone_number"
-    params = {"name": tool, "arguments": {"phone_number": "+14155550100"}, "_meta": meta}
-    message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
-    headers = {
+    params = {"name": TOOL, "arguments": {"phone_number": "+14155550100"}, "_meta": meta}
+    return {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+
+
+def headers() -> dict[str, str]:
+    """What it is sent under."""
+    return {
         "Authorization": f"Bearer {AGENT_TOKEN}",
         "Accept": "application/json, text/event-stream",
         "Content-Type": "application/json",
         "MCP-Protocol-Version": "2026-07-28",
         "Mcp-Method": "tools/call",
-        "Mcp-Name": tool,
+        "Mcp-Name": TOOL,
     }
+
+
+async def ask_and_hang_up(url: str) -> None:
+    """Ask for a number, and leave as soon as the call is held."""
     async with (
-        aiohttp.ClientSession(headers=headers) as session,
-        session.post(f"{url}/mcp/shop", data=json.dumps(message)) as response,
+        aiohttp.ClientSession(headers=headers()) as session,
+        session.post(f"{url}/mcp/shop", data=json.dumps(purchase())) as response,
     ):
         assert response.headers["Content-Type"] == "text/event-stream"
 
 
 async def call_of(url: str, **wanted: str) -> Any:
     """Wait until the one call is as wanted, and read it over the API."""
-    headers = {"Authorization": f"Bearer {ANN_TOKEN}"}
-    async with aiohttp.ClientSession(headers=headers) as session, asyncio.timeout(10):
+    bearer = {"Authorization": f"Bearer {ANN_TOKEN}"}
+    async with aiohttp.ClientSession(headers=bearer) as session, asyncio.timeout(10):
         while True:
             async with session.get(f"{url}/v1/calls") as response:
                 for call in (await response.json())["calls"]:

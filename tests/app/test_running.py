@@ -7,9 +7,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from aiohttp import ClientSession, TCPConnector
+from aiohttp import ClientSession, TCPConnector, web
 
-from approval.app.running import Running, running
+from approval.app.newcomers import Newcomers
+from approval.app.running import Running, _shorten, running
 from approval.config import Config
 from approval.errors import Misconfigured
 from tests.config.files import PEOPLE, SHOP, TOKEN, VALID, read
@@ -127,3 +128,36 @@ async def test_behind_a_proxy_links_start_with_its_name(tmp_path: Path) -> None:
         assert service.url == "https://approval.example.com"
         link = await service.login_link("ann")
         assert link.startswith("https://approval.example.com/login?token=")
+
+
+class Straight:
+    """Stands where the gateway does, and says that it was asked."""
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        return web.Response(text="straight")
+
+
+@pytest.mark.parametrize("direct", [True, False])
+async def test_behind_a_proxy_nobody_goes_past_the_check_of_who_asks(direct: bool) -> None:
+    async def through(request: web.Request) -> web.StreamResponse:
+        return web.Response(text="through")
+
+    app = web.Application()
+    app.add_routes([web.post("/mcp/shop", through), web.get("/healthz", through)])
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    assert runner.server is not None
+    newcomers = Newcomers(runner.server, 5)
+    _shorten(runner.server, Straight(), newcomers, direct=direct)  # type: ignore[arg-type]
+    with socket.create_server(("127.0.0.1", 0)) as bound:
+        accepting = await newcomers.accept(bound, None)
+        url = f"http://127.0.0.1:{bound.getsockname()[1]}"
+        async with ClientSession() as session:
+            async with session.post(f"{url}/mcp/shop") as response:
+                assert await response.text() == ("straight" if direct else "through")
+            async with session.get(f"{url}/healthz") as response:
+                assert await response.text() == "through"
+            assert newcomers.waiting == {}  # struck off either way
+        accepting.close()
+        newcomers.close()
+        await runner.cleanup()

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from aiohttp import web
+from multidict import MultiMapping
 
 from approval.core import canonical
 from approval.core.call import Answer, Call, CallId, Outcome, ToolCall, Verdict
@@ -215,9 +216,7 @@ class Calls:
                 return await self._detached(call)
             own = turn.message.tool == call.asked.tool
             # Those of a call to approval_wait are about that call.
-            received = (
-                turn.request.headers if own else await release.repeated(turn.far, call, turn.said)
-            )
+            received = turn.request.headers if own else await self._repeated(turn, call)
             sent = Sent(
                 message=release.as_approved(call, turn.message, turn.request_id),
                 version=turn.said,
@@ -228,6 +227,10 @@ class Calls:
             return await release.send(turn.far, sent, line.pass_on, modern=turn.message.modern)
 
         return send
+
+    async def _repeated(self, turn: Turn, call: Call) -> MultiMapping[str] | None:
+        within = self._service.settings.timeout(turn.upstream)
+        return await release.repeated(turn.far, call, turn.said, within=within)
 
     def _budget(self, turn: Turn) -> float:
         """Say how long this client keeps a request open, by all that is known of it.

@@ -95,7 +95,8 @@ class Gateway:
         upstream = self._upstreams.get(call.asked.upstream)
         if upstream is None:
             raise NeverSent(f'there is no upstream "{call.asked.upstream}" any more')
-        return await release.send_detached(upstream, call)
+        within = self._service.settings.timeout(call.asked.upstream)
+        return await release.send_detached(upstream, call, within=within)
 
     async def list_tools(self, name: str) -> list[dict[str, JSON]]:
         """Ask an upstream for all its tools, in a session of its own.

@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
+from datetime import timedelta
 
 import orjson
 from multidict import MultiMapping
@@ -46,7 +47,7 @@ PassOn = Callable[[bytes, dict[str, object]], Awaitable[bool]]
 MAX_PAGES = 100
 
 LIST_SECONDS = 10.0
-"""How long an upstream may take to list its tools before a call that waits for the list."""
+"""How long an upstream may take at most to list its tools before a call that waits for that."""
 
 CLIENT: JSON = {"name": "approval", "version": "1"}
 
@@ -103,8 +104,11 @@ async def send(
     raise AnswerLost("the upstream ended the stream before it answered")
 
 
-async def send_detached(upstream: Upstream, call: Call) -> Answer:
-    """Run an approved call that no agent waits for, in an upstream session of its own."""
+async def send_detached(upstream: Upstream, call: Call, *, within: timedelta) -> Answer:
+    """Run an approved call that no agent waits for, in an upstream session of its own.
+
+    `within` is the time that its caller gives it.
+    """
     version = call.asked.protocol_version or LEGACY_VERSIONS[-1]
     modern = version in MODERN_VERSIONS
     meta: dict[str, JSON] = _envelope(version) if modern else {}
@@ -114,25 +118,30 @@ async def send_detached(upstream: Upstream, call: Call) -> Answer:
             message=message,
             version=agreed,
             arguments=call.asked.arguments,
-            received=await repeated(far, call, agreed),
+            received=await repeated(far, call, agreed, within=within),
             careful=True,
         )
         return await send(far, sent, modern=modern)
 
 
-async def repeated(far: Conversation, call: Call, version: str) -> MultiMapping[str] | None:
+async def repeated(
+    far: Conversation, call: Call, version: str, *, within: timedelta
+) -> MultiMapping[str] | None:
     """Write the headers in which the call's tool wants arguments repeated, as it is listed now.
 
-    Its agent may have sent them with its own request, which nobody kept.
+    Its agent may have sent them with its own request, which nobody kept. `within` is the time for
+    the list and the call together: where it runs out over the list, the call has not left.
 
     Raises:
-        NeverSent: If the upstream's list of tools cannot be had: the call itself has not left.
+        NeverSent: If the upstream's list of tools cannot be had.
     """
+    if version not in MODERN_VERSIONS or not far.has_headers:
+        return None
     arguments = canonical.read(call.asked.arguments)
-    if version not in MODERN_VERSIONS or not far.has_headers or not arguments:
+    if not arguments:
         return None
     try:
-        async with asyncio.timeout(LIST_SECONDS):
+        async with asyncio.timeout(min(LIST_SECONDS, within.total_seconds() / 2)):
             schema = await _schema(far, call.asked.tool, version)
     except (AnswerLost, Unreadable, TimeoutError) as error:
         why = str(error) or "it did not answer in time"

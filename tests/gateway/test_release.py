@@ -1,6 +1,7 @@
 """Sending a claimed call: what proves that nothing happened, and what leaves a doubt."""
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from tests.gateway.scripted import answer as scripted_answer
 from tests.gateway.wire import DEADLINE_SECONDS, ERAS, LEGACY, MODERN
 
 CALL = make_call()
+WITHIN = timedelta(seconds=60)
 
 
 def request(meta: JSON = None) -> protocol.Message:
@@ -185,7 +187,7 @@ async def detached(handler: Handler, version: str) -> tuple[Answer, Scripted]:
         scripted(handler) as upstream,
         HttpUpstream("shop", UpstreamSettings(url=upstream.url)) as far,
     ):
-        return await send_detached(far, call), upstream
+        return await send_detached(far, call, within=WITHIN), upstream
 
 
 @pytest.mark.parametrize("version", [*ERAS, ""])
@@ -280,7 +282,7 @@ async def test_only_where_headers_may_be_wanted_is_the_list_asked_for(
         scripted(listing([OTHER])) as upstream,
         HttpUpstream("shop", UpstreamSettings(url=upstream.url)) as far,
     ):
-        assert (await send_detached(far, call)).status is Status.EXECUTED
+        assert (await send_detached(far, call, within=WITHIN)).status is Status.EXECUTED
     said = [message.get("method") for _, _, message in upstream.requests]
     assert [None if each == "notifications/initialized" else each for each in said] == methods
     assert not any("Mcp-Param" in name for _, sent, _ in upstream.requests for name in sent)
@@ -329,7 +331,7 @@ async def test_without_the_list_the_call_never_left(
         HttpUpstream("shop", UpstreamSettings(url=upstream.url)) as far,
     ):
         with pytest.raises(NeverSent):
-            await send_detached(far, call)
+            await send_detached(far, call, within=WITHIN)
     assert upstream.messages("tools/list")
     assert upstream.messages("tools/call") == []
 
@@ -340,4 +342,15 @@ async def test_a_program_on_standard_streams_is_not_asked_what_headers_it_wants(
     async with StdioUpstream("shop", settings, GatewaySettings()) as far:
         for conversation in (far.shared(), far.begin()):
             # Asking would start the program, which cannot be.
-            assert await release.repeated(conversation, call, MODERN) is None
+            assert await release.repeated(conversation, call, MODERN, within=WITHIN) is None
+
+
+async def test_a_list_that_never_comes_leaves_no_doubt_however_short_the_calls_time_is() -> None:
+    call = make_call(asked=make_asked(protocol_version=MODERN))
+    async with (
+        scripted(hang) as upstream,
+        HttpUpstream("shop", UpstreamSettings(url=upstream.url)) as far,
+    ):
+        with pytest.raises(NeverSent, match="did not answer in time"):
+            async with asyncio.timeout(1):
+                await send_detached(far, call, within=timedelta(seconds=1))

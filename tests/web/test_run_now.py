@@ -32,6 +32,7 @@ async def test_an_approver_runs_a_parked_call_from_its_page(site: Site) -> None:
         page = await ann.get(path)
         assert f"{OFFER} It is approved, and waits until its agent asks again." in page.words
         assert "The agent hung up before it was told anything" in page.words
+        assert "This is approved and has not run; denying it now takes that back." in page.words
         assert "Run it now" in (await ann.get("/")).words
         pressed = await ann.post(f"{path}/run", page.form(f"{path}/run"))
         assert (pressed.status, pressed.headers["Location"]) == (303, path)

@@ -4,20 +4,26 @@ An admin may give any grant but one to an agent of their own: whoever answers fo
 free it from being asked about, as they do not decide its calls.
 """
 
+import re
 import secrets
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import datetime
+from typing import Final
 
 from approval.core import issued
 from approval.core.audit import Entry, Tag
 from approval.core.canonical import quoted
 from approval.core.grants import Grant
 from approval.core.identity import Right
-from approval.core.issued import Issued
+from approval.core.issued import GrantPage, Issued
 from approval.core.rulebook import Rulebook
 from approval.errors import Forbidden, NotFound
 from approval.ports import Store
+
+READ_AT_ONCE: Final = 200
+
+_ISSUED = re.compile(r"grt_[0-9a-v]{1,40}")
 
 
 class Granting:
@@ -60,14 +66,12 @@ class Granting:
         Raises:
             NotFound: If no such grant was issued, or this person may not see it.
             Forbidden: If this person may not take it back.
-            Conflict: If it was revoked before.
+            Conflict: If it was revoked before, or has ended by itself.
         """
         if any(each.id == grant_id for each in self._rules().grants):
             raise Forbidden("the configuration gives this grant; remove it there")
-        found = await self._store.grant(grant_id)
-        if not self.may_see(person, found.grant):
-            raise NotFound("there is no such grant")
-        if not self._may_revoke(person, found.grant):
+        found = await self.see(grant_id, person=person)
+        if not self.may_revoke(person, found.grant):
             raise Forbidden(f"{person} may not take this grant back; an admin may")
         entry = Entry(
             tag=Tag.GRANT_REVOKE,
@@ -81,17 +85,61 @@ class Granting:
         """Tell the time by which grants begin and end."""
         return await self._store.now()
 
-    async def listed(self, person: str | None = None) -> tuple[Issued, ...]:
-        """Read the issued grants that this person may see, the newest first; all without one."""
-        found = await self._store.grants()
-        return tuple(each for each in found if person is None or self.may_see(person, each.grant))
+    async def see(self, grant_id: str, *, person: str) -> Issued:
+        """Read a grant that was issued.
+
+        Raises:
+            NotFound: If there is none, or none that this person may see.
+        """
+        found = await self._store.grant(_issued(grant_id))
+        if not self.may_see(person, found.grant):
+            raise NotFound("there is no such grant")
+        return found
+
+    async def page(self, person: str, *, after: str | None = None, limit: int = 50) -> GrantPage:
+        """Read a page of the grants that this person may see.
+
+        The configuration's come first, then those that were issued, the newest first.
+
+        Raises:
+            NotFound: If there is no grant `after`, or no longer.
+        """
+        found: list[Issued] = []
+        async for each in self._every(after):
+            if self.may_see(person, each.grant):
+                found.append(each)
+            if len(found) > limit:
+                return GrantPage(grants=tuple(found[:limit]), next=found[limit - 1].grant.id)
+        return GrantPage(grants=tuple(found), next=None)
+
+    async def listed(self) -> tuple[Issued, ...]:
+        """Read every grant there is, in the same order."""
+        return tuple([each async for each in self._every(None)])
+
+    async def _every(self, after: str | None) -> AsyncIterator[Issued]:
+        own = self._rules().grants
+        begin = next((at + 1 for at, grant in enumerate(own) if grant.id == after), None)
+        if after is None or begin is not None:
+            for grant in own[begin:]:
+                yield Issued(grant=grant, issued_at=None)
+            after = None
+        else:
+            after = _issued(after)
+        while True:
+            page = await self._store.grants(after=after, limit=READ_AT_ONCE)
+            for each in page.grants:
+                yield each
+            after = page.next
+            if after is None:
+                return
 
     def may_see(self, person: str, grant: Grant) -> bool:
         """Say whether this person may look at a grant."""
         read_all = self._rules().directory.has_right(person, Right.READ_ALL)
-        return read_all or self._may_revoke(person, grant)
+        return read_all or self.may_revoke(person, grant)
 
-    def _may_revoke(self, person: str, grant: Grant) -> bool:
+    def may_revoke(self, person: str, grant: Grant) -> bool:
+        """Say whether this person may take a grant back, were it one that was issued."""
         agent = self._rules().directory.agents.get(grant.agent)
         decided = grant.decided
         return (
@@ -100,3 +148,10 @@ class Granting:
             or (decided is not None and person in decided.people)
             or (agent is not None and agent.owner == person)
         )
+
+
+def _issued(grant_id: str) -> str:
+    """Refuse what no issued grant is called before a database is asked for it."""
+    if not _ISSUED.fullmatch(grant_id):
+        raise NotFound("there is no such grant")
+    return grant_id

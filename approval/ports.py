@@ -10,7 +10,7 @@ from approval.core.audit import Entry, Written
 from approval.core.call import Answer, Call, CallId, CallPage, Listener, Status, ToolCall
 from approval.core.demand import Count, Demand, Holdings, Offer
 from approval.core.grants import Grant
-from approval.core.issued import Issued
+from approval.core.issued import GrantPage, Issued
 from approval.core.lifecycle import Change
 from approval.core.meters import Draw, Usage
 from approval.core.scopes import Key
@@ -254,7 +254,7 @@ class Store(Protocol):
 
         Raises:
             NotFound: If no such grant was issued.
-            Conflict: If it was revoked before.
+            Conflict: If it was revoked before, or has ended by itself.
         """
         ...
 
@@ -262,8 +262,12 @@ class Store(Protocol):
         """Read one grant; `NotFound` if no such grant was issued."""
         ...
 
-    async def grants(self) -> tuple[Issued, ...]:
-        """Read the grants that were issued, the newest first, revoked and ended ones too."""
+    async def grants(self, *, after: str | None = None, limit: int = 50) -> GrantPage:
+        """Read a page of the grants that were issued, the newest first, revoked and ended ones too.
+
+        Raises:
+            NotFound: If no grant `after` was issued.
+        """
         ...
 
     async def trail(

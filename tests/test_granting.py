@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from approval.core.audit import Entry, Tag
 from approval.core.grants import Grant
 from approval.core.identity import Directory, Right
 from approval.core.issued import read_issue
@@ -38,7 +39,7 @@ async def test_a_grant_is_given_listed_and_taken_back_with_its_entries(service: 
     issued = await service.granting.issue(grant(), person="ann", via="cli")
     assert issued.grant.granted_by == "person:ann"
     assert issued.grant.id.startswith("grt_")
-    assert [each.grant.id for each in await service.granting.listed()] == [issued.grant.id]
+    assert await ids(service) == ["file:own", issued.grant.id]
 
     await service.granting.revoke(issued.grant.id, person="ann", via="cli")
     [given, taken] = await service.trail(subject=issued.grant.id)
@@ -69,7 +70,7 @@ async def test_only_an_admin_gives_grants_and_none_to_an_own_agent(
 ) -> None:
     with pytest.raises(error, match=told):
         await service.granting.issue(grant(**words), person=person, via="cli")
-    assert await service.granting.listed() == ()
+    assert await ids(service) == ["file:own"]
 
 
 @pytest.mark.parametrize(
@@ -86,14 +87,19 @@ async def test_admins_and_the_owner_take_a_grant_back(
     service: Service, person: str, sees: bool, revokes: type[Exception] | None
 ) -> None:
     given = (await service.granting.issue(grant(), person="ann", via="cli")).grant
-    assert bool(await service.granting.listed(person)) is sees
+    page = await service.granting.page(person)
+    assert [each.grant.id for each in page.grants] == (["file:own", given.id] if sees else [])
+    if sees:
+        assert (await service.granting.see(given.id, person=person)).grant.id == given.id
+    else:
+        with pytest.raises(NotFound):
+            await service.granting.see(given.id, person=person)
     if revokes is None:
         await service.granting.revoke(given.id, person=person, via="cli")
         return
     with pytest.raises(revokes):
         await service.granting.revoke(given.id, person=person, via="cli")
-    [still] = await service.granting.listed()
-    assert still.revoked_at is None
+    assert (await service.granting.see(given.id, person="ann")).revoked_at is None
 
 
 async def test_a_grant_of_the_configuration_is_removed_there(service: Service) -> None:
@@ -101,17 +107,53 @@ async def test_a_grant_of_the_configuration_is_removed_there(service: Service) -
         await service.granting.revoke("file:own", person="ann", via="cli")
 
 
-async def test_a_grant_too_old_to_be_listed_is_taken_back_all_the_same(
-    service: Service, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("limit", [1, 2, 3, 4, 5, 50])
+@pytest.mark.parametrize("at_once", [1, 2, 200])
+async def test_every_grant_is_on_one_page(
+    service: Service, monkeypatch: pytest.MonkeyPatch, limit: int, at_once: int
 ) -> None:
-    monkeypatch.setattr("approval.store.granting.MOST_LISTED", 1)
-    old, new = [
-        (await service.granting.issue(grant(), person="ann", via="cli")).grant for _ in range(2)
-    ]
-    [listed] = await service.granting.listed()
-    other = ({old.id, new.id} - {listed.grant.id}).pop()
-    await service.granting.revoke(other, person="ann", via="cli")
-    with pytest.raises(Conflict, match="revoked already"):
-        await service.granting.revoke(other, person="ann", via="cli")
+    monkeypatch.setattr("approval.granting.READ_AT_ONCE", at_once)
+    for name in ("ops-agent", "other-agent") * 2:
+        await service.granting.issue(grant(agent=name), person="ann", via="cli")
+    every = await ids(service)
+    assert every[0] == "file:own"
+    assert len(set(every)) == 5
+    assert await paged(service, "ann", limit) == every
+    # Who sees less reads whole pages all the same, and none that is empty.
+    rights = {Right.ADMIN: frozenset({"ann"})}
+    rules = replace(service.rules, directory=make_directory(rights=rights))
+    await service.adopt(rules, Entry(tag=Tag.POLICY_LOAD, subject="", actor="operator", facts={}))
+    seen = await paged(service, "carl", limit)
+    assert (len(seen), seen[0]) == (3, "file:own")
+    assert seen == [name for name in every if name in seen]
+
+
+@pytest.mark.parametrize("after", ["grt_none", "file:gone", "", "grt_\0", "grt_\ud800", "x" * 9999])
+async def test_there_is_no_page_after_what_is_no_grant(service: Service, after: str) -> None:
     with pytest.raises(NotFound):
-        await service.granting.revoke("grt_none", person="ann", via="cli")
+        await service.granting.page("ann", after=after)
+
+
+async def test_a_page_is_not_read_on_from_what_the_file_no_longer_gives(service: Service) -> None:
+    rules = replace(service.rules, grants=())
+    await service.adopt(rules, Entry(tag=Tag.POLICY_LOAD, subject="", actor="operator", facts={}))
+    with pytest.raises(NotFound):
+        await service.granting.page("ann", after="file:own")
+
+
+async def ids(service: Service) -> list[str]:
+    return [each.grant.id for each in await service.granting.listed()]
+
+
+async def paged(service: Service, person: str, limit: int) -> list[str]:
+    """Read on to the end; every page but the last is full, and the last is not empty."""
+    found: list[str] = []
+    after = None
+    while True:
+        page = await service.granting.page(person, after=after, limit=limit)
+        assert 0 < len(page.grants) <= limit
+        found += [each.grant.id for each in page.grants]
+        after = page.next
+        if after is None:
+            return found
+        assert len(page.grants) == limit

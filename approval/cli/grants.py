@@ -23,9 +23,8 @@ def show(config: Path, *, as_json: bool) -> None:
 
 async def _show(config: Path, *, as_json: bool) -> None:
     async with session(config) as here:
-        given, issued = here.service.rules.grants, await here.service.granting.listed()
+        found = await here.service.granting.listed()
         now = await here.store.now()
-    found = [*(Issued(grant=grant, issued_at=None) for grant in given), *issued]
     if as_json:
         write_json({"grants": [document(each, now) for each in found]})
     elif not found:

@@ -33,6 +33,14 @@ class Issued:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GrantPage:
+    """Some grants. `next` is the `after` of the next page; None at the end."""
+
+    grants: tuple[Issued, ...]
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Issue:
     """A grant that is about to be kept, and what the trail says of it."""
 

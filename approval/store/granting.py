@@ -6,22 +6,21 @@ committed first, or it finds the grant gone.
 
 import logging
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any
 
-from sqlalchemy import Row, bindparam, insert, select, update
+from sqlalchemy import Row, and_, bindparam, insert, select, update
 
 from approval.core import issued
 from approval.core.audit import Entry
 from approval.core.grants import Grant
-from approval.core.issued import Issued
+from approval.core.issued import GrantPage, Issued
+from approval.core.refusals import worded_instant
 from approval.errors import Conflict, Misconfigured, NotFound
 from approval.store.prepared import Executor
 from approval.store.tables import grants
 from approval.store.work import Work
 
 log = logging.getLogger(__name__)
-
-MOST_LISTED: Final = 500
 
 _IN_FORCE = (
     select(grants)
@@ -68,13 +67,15 @@ def revoke(work: Work, grant_id: str, entry: Entry) -> Issued:
 
     Raises:
         NotFound: If no such grant was issued.
-        Conflict: If it was revoked before.
+        Conflict: If it was revoked before, or has ended by itself.
     """
     row = work.connection.execute(_ONE_TO_CHANGE, {"id": grant_id}).one_or_none()
     if row is None:
         raise NotFound("there is no such grant")
     if row.revoked_at is not None:
         raise Conflict(f"the grant was revoked already, by {row.revoked_by}")
+    if row.expires_at is not None and row.expires_at <= work.now:
+        raise Conflict(f"the grant ended at {worded_instant(row.expires_at)}, by itself")
     row_now = {"revoked_at": work.now, "revoked_by": entry.actor, "b_id": grant_id}
     work.connection.execute(_REVOKE, row_now)
     work.entries.append(entry)
@@ -89,10 +90,21 @@ def get(connection: Executor, grant_id: str) -> Issued:
     return _issued(row)
 
 
-def find(connection: Executor) -> tuple[Issued, ...]:
-    """Read the grants that were issued, the newest first."""
-    query = select(grants).order_by(grants.c.issued_at.desc(), grants.c.id).limit(MOST_LISTED)
-    return tuple(_issued(row) for row in connection.execute(query))
+def find(connection: Executor, after: str | None, limit: int) -> GrantPage:
+    """Read a page of the grants that were issued, the newest first; `after` is the last one's id.
+
+    Raises:
+        NotFound: If no such grant was issued.
+    """
+    query = select(grants).order_by(grants.c.issued_at.desc(), grants.c.id).limit(limit + 1)
+    if after is not None:
+        last = get(connection, after)
+        # Ids are drawn by lot: they only part what was issued at one moment.
+        together = and_(grants.c.issued_at == last.issued_at, grants.c.id > after)
+        query = query.where((grants.c.issued_at < last.issued_at) | together)
+    found = connection.execute(query).all()
+    page = tuple(_issued(row) for row in found[:limit])
+    return GrantPage(grants=page, next=page[-1].grant.id if len(found) > limit else None)
 
 
 def _read(row: Row[Any]) -> Grant:

@@ -14,7 +14,7 @@ from approval.core.audit import Entry, Tag, Written
 from approval.core.call import Answer, Call, CallId, CallPage, Listener, Status, ToolCall
 from approval.core.demand import Count, Demand
 from approval.core.grants import Grant
-from approval.core.issued import Issued
+from approval.core.issued import GrantPage, Issued
 from approval.core.lifecycle import Change
 from approval.core.meters import Draw, Meter, Usage
 from approval.errors import Misconfigured
@@ -277,8 +277,8 @@ class SqlStore:
     async def grant(self, grant_id: str) -> Issued:
         return await self._engine.read(partial(granting.get, grant_id=grant_id))
 
-    async def grants(self) -> tuple[Issued, ...]:
-        return await self._engine.read(granting.find)
+    async def grants(self, *, after: str | None = None, limit: int = 50) -> GrantPage:
+        return await self._engine.read(partial(granting.find, after=after, limit=limit))
 
     async def trail(
         self, *, after: int = 0, limit: int = 100, subject: str | None = None

@@ -10,14 +10,16 @@ from aiohttp import web
 from approval.core import canonical
 from approval.core.canonical import JSON
 from approval.core.grants import Grant, Origin
-from approval.core.issued import Issued, read_issue, state, words
+from approval.core.identity import Person
+from approval.core.issued import GrantPage, Issued, read_issue, state, words
 from approval.core.limits import GRANT
-from approval.errors import Misconfigured
+from approval.errors import Misconfigured, NotFound
 from approval.service import Service
 from approval.web.auth import Door
+from approval.web.openapi import MAX_PAGE
 from approval.web.present import stamp
 from approval.web.problems import Problem
-from approval.web.sent import only_parameters, read_body
+from approval.web.sent import integer, only_parameters, read_body
 
 TAKES: Final = GRANT - {"name"}
 """What may be said of a grant that is issued: it gets a name of its own."""
@@ -31,18 +33,14 @@ class GrantsApi:
         self._door = door
 
     async def list(self, request: web.Request) -> web.StreamResponse:
-        """Answer the grants that this person may see."""
+        """Answer a page of the grants that this person may see."""
         person = await self._door.bearer(request)
-        only_parameters(request, set())
-        granting = self._service.granting
-        own = [
-            Issued(grant=grant, issued_at=None)
-            for grant in self._service.rules.grants
-            if granting.may_see(person.name, grant)
-        ]
-        now = await granting.now()
-        found = [*own, *await granting.listed(person.name)]
-        return _answer({"grants": [write(each, state(each, now)) for each in found]})
+        only_parameters(request, {"limit", "after"})
+        limit = integer(request, "limit", 50, least=1, most=MAX_PAGE)
+        page = await page_of(self._service, person, request, limit)
+        now = await self._service.granting.now()
+        written: list[JSON] = [write(each, state(each, now)) for each in page.grants]
+        return _answer({"grants": written, "next": page.next})
 
     async def issue(self, request: web.Request) -> web.StreamResponse:
         """Give a grant on an admin's word."""
@@ -58,6 +56,19 @@ class GrantsApi:
             request.match_info["grant"], person=person.name, via="api"
         )
         return _answer(write(issued, state(issued, await self._service.granting.now())))
+
+
+async def page_of(service: Service, person: Person, request: web.Request, limit: int) -> GrantPage:
+    """Read the page of grants that a request asks for.
+
+    Raises:
+        Problem: If it reads on after a grant that there is not.
+    """
+    after = request.query.get("after")
+    try:
+        return await service.granting.page(person.name, after=after, limit=limit)
+    except NotFound as error:
+        raise Problem(400, "after", "after is the last page's next; begin anew.") from error
 
 
 def asked(body: Mapping[str, JSON]) -> Grant:

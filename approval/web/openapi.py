@@ -120,8 +120,9 @@ OPERATIONS: Final = (
         id="list_grants",
         method="GET",
         path="/v1/grants",
-        summary="Read the grants you may see: those you gave, your agents', or all.",
+        summary="Read a page of the grants you may see: those you gave, your agents', or all.",
         answers="Grants",
+        parameters=("limit", "after_grant"),
         refusals=(400,),
     ),
     Operation(
@@ -362,7 +363,7 @@ SCHEMAS: Final[Mapping[str, JSON]] = {
             "allows": _ref("Allowance"),
         }
     ),
-    "Grants": _object({"grants": {"type": "array", "items": _ref("Grant")}}),
+    "Grants": _object({"grants": {"type": "array", "items": _ref("Grant")}, "next": _TEXT_OR_NULL}),
     "Allowance": _object(
         {
             "agent": _TEXT,
@@ -415,6 +416,12 @@ PARAMETERS: Final[Mapping[str, JSON]] = {
         "in": "query",
         "description": "The last page's `next`.",
         "schema": _ID,
+    },
+    "after_grant": {
+        "name": "after",
+        "in": "query",
+        "description": "The last page's `next`.",
+        "schema": _TEXT,
     },
     "after_seq": {
         "name": "after",

@@ -54,6 +54,18 @@ def test_grants_of_the_file_and_issued_ones_are_listed(tmp_path: Path) -> None:
     assert "remove it there" in refused.err
 
 
+def test_the_list_is_read_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("approval.granting.READ_AT_ONCE", 2)
+    at = desk(tmp_path)
+    issued = {str(at.run(*ISSUE, "--json", token=BOB).document["id"]) for _ in range(5)}
+    listed = at.run("grants", "--json").document["grants"]
+    assert isinstance(listed, list)
+    assert len(listed) == 5
+    assert {each["id"] for each in listed} == issued
+    told = at.run("grants").out
+    assert all(told.count(grant_id) == 1 for grant_id in issued)
+
+
 @pytest.mark.parametrize(
     ("token", "words", "told"),
     [

@@ -113,11 +113,46 @@ async def test_a_revoked_grant_admits_nothing(store: SqlStore, other: SqlStore) 
 
     assert (revoked.revoked_at, revoked.revoked_by) == (NOW, "person:ann")
     assert (await ask(store, 2)).event is Event.HOLD
-    assert [each.revoked_at for each in await store.grants()] == [NOW]
+    assert [each.revoked_at for each in (await store.grants()).grants] == [NOW]
     with pytest.raises(Conflict, match="revoked already"):
         await store.revoke_grant("grt_1", REVOKE)
     with pytest.raises(NotFound):
         await store.revoke_grant("grt_2", REVOKE)
+
+
+async def test_what_has_ended_is_not_revoked_any_more(store: SqlStore, clock: Clock) -> None:
+    for number in (1, 2):
+        await keep(store, grant(f"grt_{number}", expires="2026-11-21T12:00:10Z"))
+    clock.advance(seconds=9.999999)
+    await store.revoke_grant("grt_1", REVOKE)
+    clock.advance(microseconds=1)
+    before = await store.trail()
+    with pytest.raises(Conflict, match="ended at 2026-11-21T12:00:10Z, by itself"):
+        await store.revoke_grant("grt_2", REVOKE)
+    assert (await store.grant("grt_2")).revoked_at is None
+    assert await store.trail() == before
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 7, 8])
+async def test_pages_give_every_grant_once_the_newest_first(
+    store: SqlStore, clock: Clock, limit: int
+) -> None:
+    # Two at each moment, and the younger id first: what is read on at must part them.
+    for number in (2, 1, 4, 3, 6, 5, 7):
+        await keep(store, grant(f"grt_{number}", uses=1))
+        clock.advance(seconds=number % 2)
+    pages, after = [], None
+    while True:
+        page = await store.grants(after=after, limit=limit)
+        pages.append([each.grant.id.removeprefix("grt_") for each in page.grants])
+        after = page.next
+        if after is None:
+            break
+        await keep(store, grant(f"grt_new{len(pages)}", uses=1))  # above all that is read on
+    assert [number for page in pages for number in page] == ["7", "5", "6", "3", "4", "1", "2"]
+    assert [len(page) for page in pages[:-1]] == [limit] * (7 // limit - (7 % limit == 0))
+    with pytest.raises(NotFound):
+        await store.grants(after="grt_0")
 
 
 async def test_nothing_is_admitted_after_a_revocation_that_races_with_it(
@@ -186,7 +221,7 @@ async def test_a_grant_that_this_release_does_not_understand_covers_nothing(
     await keep(store, grant(uses=2))
     await database.execute("UPDATE standing_grant SET spec = '{}'")
     assert (await ask(store, 1)).event is Event.HOLD
-    [listed] = await store.grants()
+    [listed] = (await store.grants()).grants
     assert (listed.grant.agent, listed.grant.tools) == ("ops-agent", ())
     assert (await store.revoke_grant("grt_1", REVOKE)).revoked_at == NOW
 
@@ -248,4 +283,4 @@ async def test_decision_and_grant_are_one_or_neither_is(store: SqlStore) -> None
         await decide(store, held, wish)
     assert await store.get(held.id) == held
     assert await store.trail() == before
-    assert len(await store.grants()) == 1
+    assert len((await store.grants()).grants) == 1

@@ -51,7 +51,7 @@ async def approve(given: Script, call: Call, **body: object) -> Reply:
 
 
 async def given(site: Site) -> list[Grant]:
-    return [each.grant for each in await site.store.grants()]
+    return [each.grant for each in (await site.store.grants()).grants]
 
 
 # --- the API ---

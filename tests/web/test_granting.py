@@ -74,7 +74,7 @@ async def test_what_is_wrong_with_a_grant_is_said(
         reply = await ann.post("/v1/grants", WORDS | changes)
         assert (reply.status, reply.code) == (status, code)
         assert told in reply.json["detail"]
-        assert (await ann.get("/v1/grants")).json == {"grants": []}
+        assert (await ann.get("/v1/grants")).json == {"grants": [], "next": None}
 
 
 async def test_others_see_what_concerns_them_and_give_nothing(town: Site) -> None:
@@ -82,8 +82,57 @@ async def test_others_see_what_concerns_them_and_give_nothing(town: Site) -> Non
         grant_id = (await ann.post("/v1/grants", WORDS)).json["id"]
     async with script(town, BOB_TOKEN) as bob:
         assert (await bob.post("/v1/grants", WORDS)).code == "forbidden"
-        assert (await bob.get("/v1/grants")).json == {"grants": []}
+        assert (await bob.get("/v1/grants")).json == {"grants": [], "next": None}
         assert (await bob.ask("DELETE", f"/v1/grants/{grant_id}", headers={})).status == 404
     async with script(town, CARL_TOKEN) as carl:
         assert len((await carl.get("/v1/grants")).json["grants"]) == 1
         assert (await carl.ask("DELETE", f"/v1/grants/{grant_id}", headers={})).status == 200
+
+
+async def test_grants_are_read_in_pages_to_the_end(town: Site) -> None:
+    async with script(town, ANN_TOKEN) as ann:
+        document = (await ann.get("/v1/openapi.json")).json
+        described = document["paths"]["/v1/grants"]["get"]
+        issued = [(await ann.post("/v1/grants", WORDS)).json["id"] for _ in range(5)]
+        found: list[str] = []
+        path = "/v1/grants?limit=2"
+        for length, ends in ((2, False), (2, False), (1, True)):
+            reply = await ann.get(path)
+            check_reply(document, described, reply)
+            assert (len(reply.json["grants"]), reply.json["next"] is None) == (length, ends)
+            found += [each["id"] for each in reply.json["grants"]]
+            path = f"/v1/grants?limit=2&after={reply.json['next']}"
+        assert sorted(found) == sorted(issued)
+
+
+@pytest.mark.parametrize(
+    ("query", "code"),
+    [
+        ("after=grt_none", "after"),
+        ("after=", "after"),
+        ("after=%00", "after"),
+        ("after=apr_00000000000000000000000000", "after"),
+        ("limit=0", "limit"),
+        ("limit=201", "limit"),
+        ("limit=x", "limit"),
+        ("limit=1&limit=2", "repeated_parameter"),
+        ("afer=x", "unknown_parameter"),
+    ],
+)
+async def test_a_page_that_there_is_not_is_refused(town: Site, query: str, code: str) -> None:
+    async with script(town, ANN_TOKEN) as ann:
+        document = (await ann.get("/v1/openapi.json")).json
+        reply = await ann.get(f"/v1/grants?{query}")
+        assert (reply.status, reply.code) == (400, code)
+        check_reply(document, document["paths"]["/v1/grants"]["get"], reply)
+
+
+async def test_others_read_no_page_but_their_own(town: Site) -> None:
+    async with script(town, ANN_TOKEN) as ann:
+        for agent in ("ops-agent", "other-agent") * 3:
+            await ann.post("/v1/grants", {**WORDS, "agent": agent})
+    async with script(town, CARL_TOKEN) as carl:
+        first = (await carl.get("/v1/grants?limit=2")).json
+        last = (await carl.get(f"/v1/grants?limit=2&after={first['next']}")).json
+    found = [each["allows"]["agent"] for each in (*first["grants"], *last["grants"])]
+    assert (found, last["next"]) == (["ops-agent"] * 3, None)

@@ -4,15 +4,16 @@ Nothing here is locked and nothing promised. What admits a call is `core/admissi
 store's lock.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final, TypeAlias
 from zoneinfo import ZoneInfo
 
-from approval.core import meters
+from approval.core import grants, meters
 from approval.core.call import Call
 from approval.core.demand import Demand
+from approval.core.grants import Grant
 from approval.core.identity import Directory
 from approval.core.meters import Draw, Meter, Usage
 from approval.core.money import CAP, Money
@@ -127,6 +128,29 @@ class Budgets:
             )
             for draw in draws
         )
+
+    async def of_grants(self, given: Iterable[Grant]) -> Mapping[str, tuple[Pot, ...]]:
+        """Read what bounds each grant over its whole life, by the grant's id."""
+        draws = {
+            grant.id: tuple(
+                _nothing(meter, ((Scope.GRANT, grant.id),)) for meter in grants.meters(grant)
+            )
+            for grant in given
+        }
+        usage = await self._store.usage([draw for each in draws.values() for draw in each])
+        return {
+            grant_id: tuple(
+                Pot(
+                    meter=draw.meter,
+                    meter_id=draw.meter_id,
+                    key=draw.key,
+                    usage=usage[draw.meter_id],
+                    until=None,
+                )
+                for draw in each
+            )
+            for grant_id, each in draws.items()
+        }
 
     async def _days(self, draws: Iterable[Draw], now: datetime) -> dict[str, Days]:
         """Read what was spent on each of the last days, as the clocks of each meter have them."""

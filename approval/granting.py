@@ -40,10 +40,8 @@ class Granting:
             Forbidden: If this person may not give it.
             NotFound: If nobody bears the name of its agent or its upstream.
         """
-        directory = self._rules().directory
-        if not directory.has_right(person, Right.ADMIN):
-            raise Forbidden(f"{person} has no right to give grants; [rights] admin gives it")
-        agent = directory.agents.get(grant.agent)
+        self.check(person)
+        agent = self._rules().directory.agents.get(grant.agent)
         if agent is None:
             raise NotFound(f"there is no agent {quoted(grant.agent)}")
         if grant.upstream is not None and grant.upstream not in self._rules().policies:
@@ -51,6 +49,15 @@ class Granting:
         if agent.owner == person:
             raise Forbidden(f"{person} owns {agent.name}, and does not free it; ask another admin")
         return await self.keep(grant, person=person, via=via)
+
+    def check(self, person: str) -> None:
+        """Look whether this person may give grants at all.
+
+        Raises:
+            Forbidden: If not.
+        """
+        if not self._rules().directory.has_right(person, Right.ADMIN):
+            raise Forbidden(f"{person} has no right to give grants; [rights] admin gives it")
 
     async def keep(self, grant: Grant, *, person: str, via: str) -> Issued:
         """Keep a grant that this person may give, under a name of its own."""

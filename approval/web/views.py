@@ -16,6 +16,7 @@ from approval.service import Service
 from approval.web import budgets, present, timeline
 from approval.web.auth import Door, Visitor, safe_path
 from approval.web.deciding import Conflicted, Deciding, Mistyped, ballot, word, words
+from approval.web.grant_pages import GrantPages
 from approval.web.pages import Pages
 from approval.web.problems import Problem, SignIn, wants_problem
 from approval.web.sent import after, entered, integer, money, settlement, states, wish_of_form
@@ -55,6 +56,7 @@ class Views:
         self._pages = pages
         self._now = now
         self._deciding = Deciding(service)
+        self._grants = GrantPages(service, door, self._page)
 
     def routes(self) -> list[web.AbstractRouteDef]:
         return [
@@ -67,6 +69,7 @@ class Views:
             web.post("/calls/{id}/settle", self._settle),
             web.get("/history", self._history),
             web.get("/budgets", self._budgets),
+            *self._grants.routes(),
             web.get("/trail", self._trail),
             web.get("/login", self._login),
             web.post("/login", self._sign_in),

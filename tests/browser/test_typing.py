@@ -7,7 +7,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Locator, Page, expect
 
-from approval.core.call import Choice, Listener, Status
+from approval.core.call import Call, Choice, Listener, Status
 from approval.core.money import Money
 from tests.browser.driving import SOON, card, opened, ready, small_targets, until
 from tests.factories import Clock
@@ -31,9 +31,7 @@ async def test_an_amount_is_typed_and_a_wrong_one_is_explained_where_it_was_type
     site: Site, browser: Browser
 ) -> None:
     call = await site.hold()
-    async with opened(browser, site, complaints=("422",)) as page:
-        await ready(page)
-        await card(page, call).get_by_role("link", name="Review").click()
+    async with opened(browser, site, f"/calls/{call.id}", complaints=("422",)) as page:
         await ready(page)
         approve = page.get_by_role("button", name="Approve")
         await approve.click()  # the browser itself asks for the amount
@@ -57,6 +55,42 @@ async def test_an_amount_is_typed_and_a_wrong_one_is_explained_where_it_was_type
     assert (approved.cost, approved.note) == (Money(1234, "USD"), "as quoted")
 
 
+async def test_an_amount_is_typed_in_the_inbox_and_each_card_keeps_its_own(
+    site: Site, browser: Browser
+) -> None:
+    first, second = await site.hold({"n": 1}), await site.hold({"n": 2})
+    async with opened(browser, site, complaints=("422",)) as page:
+        await ready(page)
+
+        def amount(call: Call) -> Locator:
+            return card(page, call).get_by_label("What it costs, in USD: at most $500.00")
+
+        approve = card(page, first).get_by_role("button", name="Approve")
+        await amount(second).fill("7.00")
+        await approve.click()  # the browser itself asks for the amount
+        await expect(amount(first)).to_be_focused()
+        await amount(first).fill("600")
+        await approve.click()
+        told = card(page, first).get_by_role("alert")
+        await expect(told).to_contain_text("Nothing was changed: 600.00 USD is above 500.00 USD")
+        await expect(amount(first)).to_have_value("600")
+        await site.store.listen(second.id, Listener.GONE, site.service.instance)
+        await site.service.poll()
+        await expect(card(page, second)).to_contain_text("The agent has gone", timeout=SOON)
+        await expect(amount(second)).to_have_value("7.00")
+        # A card that just came under the pointer ignores clicks.
+        await until(page, "document.querySelectorAll('[data-since]').length === 2")
+        await page.wait_for_timeout(500)
+        await amount(first).fill("12.34")
+        await amount(first).press("Enter")
+        await expect(card(page, first)).to_contain_text("You approved this", timeout=SOON)
+        await expect(page).to_have_url(f"{site.url}/")
+        await card(page, second).get_by_role("button", name="Deny").click()
+        await expect(card(page, second)).to_contain_text("You rejected this", timeout=SOON)
+    assert (await site.service.get(first.id)).cost == Money(1234, "USD")
+    assert (await site.service.get(second.id)).status is Status.REJECTED
+
+
 async def test_what_was_typed_survives_an_update(site: Site, browser: Browser) -> None:
     call = await site.hold()
     async with opened(browser, site, f"/calls/{call.id}") as page:
@@ -72,17 +106,17 @@ async def test_what_was_typed_survives_an_update(site: Site, browser: Browser) -
 async def test_without_script_the_same_can_be_said(site: Site, browser: Browser) -> None:
     first, second = await site.hold({"n": 1}), await site.hold({"n": 2})
     async with opened(browser, site, script=False, complaints=("422",)) as page:
-        await card(page, first).get_by_role("link", name="Review").click()
-        await field(page).fill("12.5")
-        await page.get_by_role("button", name="Approve").click()
+        amount = card(page, first).get_by_label("What it costs, in USD")
+        await amount.fill("12.5")
+        await card(page, first).get_by_role("button", name="Approve").click()
         await expect(page.get_by_role("alert")).to_contain_text("could be two sums")
         await expect(field(page)).to_have_value("12.5")
         await field(page).fill("12.50")
         await page.get_by_role("button", name="Approve").click()
         await expect(page.get_by_text("You approved this").first).to_be_visible()
-        await page.goto(f"/calls/{second.id}")
-        await page.get_by_role("button", name="Deny").click()  # needs no amount
-        await expect(page.get_by_text("You rejected this").first).to_be_visible()
+        await page.goto("/")
+        await card(page, second).get_by_role("button", name="Deny").click()  # needs no amount
+        await expect(card(page, second)).to_contain_text("You rejected this")
     assert (await site.service.get(first.id)).cost == Money(1250, "USD")
 
 
@@ -91,10 +125,10 @@ async def test_the_form_fits_a_phone(
     site: Site, browser: Browser, width: int, *, phone: bool
 ) -> None:
     call = await site.hold()
-    path = f"/calls/{call.id}"
-    async with opened(browser, site, path, phone=phone, width=width) as page:
-        assert await page.evaluate("document.documentElement.scrollWidth") <= width
-        assert await small_targets(page) == []
+    for path in (f"/calls/{call.id}", "/"):
+        async with opened(browser, site, path, phone=phone, width=width) as page:
+            assert await page.evaluate("document.documentElement.scrollWidth") <= width
+            assert await small_targets(page) == []
 
 
 async def test_a_doubt_is_settled_at_what_it_took(tmp_path: Path, browser: Browser) -> None:

@@ -15,7 +15,7 @@ from approval.core.policy import tool_pattern
 from approval.core.rulebook import Rulebook
 from tests.factories import ANN_TOKEN, BOB_TOKEN, CARL_TOKEN, Clock, make_directory, make_rulebook
 from tests.web.scripting import Reply, Script, script
-from tests.web.serving import Site, serve, tags, trail
+from tests.web.serving import Browser, Page, Site, serve, tags, trail
 
 TOOL = "create_incoming_phone_number"
 
@@ -187,7 +187,8 @@ async def test_the_form_asks_for_an_amount_and_says_up_to_what(priced: Site) -> 
         card = await ann.get(f"{path}/card")
         assert "Costs up to $500.00" in card.words
         assert "$5000.00 of $5000.00 left today, at least $4500.00 after this" in card.words
-        assert ("Review" in card.words, 'value="approve"' in card.text) == (True, False)
+        assert "What it costs, in USD: at most $500.00" in card.words
+        assert ("Review" in card.words, 'value="approve"' in card.text) == (False, True)
         page = await ann.get(path)
         assert "What it costs, in USD: at most $500.00" in page.words
         assert "types what it costs, up to 500.00 USD" in page.words
@@ -208,6 +209,71 @@ async def test_the_form_asks_for_an_amount_and_says_up_to_what(priced: Site) -> 
         assert words in done.words
     assert await held(priced) == (1234, 0)
     assert (await tags(priced)).count(Tag.DECISION_REFUSE) == 2
+
+
+async def from_the_inbox(browser: Browser, call: Call, decision: str, **fields: str) -> Page:
+    path = f"/calls/{call.id}/decision"
+    hidden = (await browser.get("/")).form(path)
+    assert (hidden["currency"], hidden["back"]) == ("USD", "/")
+    return await browser.post(path, {**hidden, "decision": decision, **fields})
+
+
+async def test_an_amount_is_typed_in_the_inbox_under_the_same_checks(priced: Site) -> None:
+    call, other = await priced.hold({"n": 1}), await priced.hold({"n": 2})
+    async with priced.browser("ann") as ann:
+        inbox = await ann.get("/")
+        assert inbox.text.count('name="amount"') == inbox.text.count(" required ") == 2
+        for typed, told in (
+            ("600", "600.00 USD is above 500.00 USD"),
+            ("", "type what this call costs"),
+            ("12.5", "could be two sums"),
+            ("-1.00", "amount"),
+            ("12.34 EUR", "EUR"),
+        ):
+            wrong = await from_the_inbox(ann, call, "approve", amount=typed)
+            assert (wrong.status, told in wrong.words) == (422, True)
+            assert "Nothing was changed." in wrong.words
+            assert f'value="{typed}">' in wrong.text
+        assert await held(priced) == (100000, 0)
+        done = await from_the_inbox(ann, call, "approve", amount="12.34")
+        assert (done.status, done.headers["Location"]) == (303, f"/#{call.id}")
+        assert "You approved this" in (await ann.get("/")).words
+    assert (await priced.service.get(call.id)).cost == Money(1234, "USD")
+    assert (await priced.service.get(other.id)).status is Status.PENDING
+    assert await held(priced) == (51234, 0)
+
+
+@pytest.mark.parametrize("typed", ["", "12.34", "nonsense"])
+async def test_the_inbox_denies_without_an_amount(priced: Site, typed: str) -> None:
+    call = await priced.hold()
+    async with priced.browser("ann") as ann:
+        assert 'value="reject" formnovalidate' in (await ann.get("/")).text
+        assert (await from_the_inbox(ann, call, "reject", amount=typed)).status == 303
+    assert (await priced.service.get(call.id)).status is Status.REJECTED
+    assert await held(priced) == (0, 0)
+
+
+async def test_the_inbox_asks_only_who_may_approve_what_they_see_whole(priced: Site) -> None:
+    call = await priced.hold({"body": "x" * 601})
+    for person in ("ann", "dora", "carl"):
+        async with priced.browser(person) as browser:
+            card = await browser.get(f"/calls/{call.id}/card")
+        assert 'name="amount"' not in card.text
+        assert ("Review" in card.words) is (person == "ann")
+
+
+async def test_the_inbox_says_what_was_typed_before(tmp_path: Path) -> None:
+    async with serve(tmp_path, rules=typing(approvals=2)) as site:
+        call = await site.hold()
+        await site.decide(call, "bob", Choice.APPROVE, typed="12.34 USD")
+        async with site.browser("ann") as ann, site.browser("bob") as bob:
+            assert (
+                "$12.34 was typed before, and all must type the same" in (await ann.get("/")).words
+            )
+            assert 'name="amount"' not in (await bob.get("/")).text
+            late = await from_the_inbox(ann, call, "approve", amount="12.00")
+            assert (late.status, "bob typed 12.34 USD" in late.words) == (409, True)
+            assert (await from_the_inbox(ann, call, "approve", amount="12.34")).status == 303
 
 
 async def test_denying_needs_no_amount_whatever_stands_in_the_field(priced: Site) -> None:
@@ -244,7 +310,8 @@ async def test_the_pages_script_is_told_why(priced: Site) -> None:
 async def test_a_known_price_has_no_field(site: Site) -> None:
     call = await site.hold()
     async with site.browser("ann") as ann:
-        assert 'name="amount"' not in (await ann.get(f"/calls/{call.id}")).text
+        for path in (f"/calls/{call.id}", "/"):
+            assert 'name="amount"' not in (await ann.get(path)).text
 
 
 @pytest.mark.parametrize(

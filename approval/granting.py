@@ -18,7 +18,8 @@ from approval.core.grants import Grant
 from approval.core.identity import Right
 from approval.core.issued import GrantPage, Issued
 from approval.core.rulebook import Rulebook
-from approval.errors import Forbidden, NotFound
+from approval.core.scopes import stable_id
+from approval.errors import Conflict, Forbidden, NotFound
 from approval.ports import Store
 
 READ_AT_ONCE: Final = 200
@@ -33,12 +34,15 @@ class Granting:
         self._store = store
         self._rules = rules
 
-    async def issue(self, grant: Grant, *, person: str, via: str) -> Issued:
-        """Give a grant on an admin's word.
+    async def issue(
+        self, grant: Grant, *, person: str, via: str, once: str | None = None
+    ) -> Issued:
+        """Give a grant on an admin's word; of all that are asked for under one `once` the first.
 
         Raises:
             Forbidden: If this person may not give it.
             NotFound: If nobody bears the name of its agent or its upstream.
+            Conflict: If one was given under that `once`.
         """
         self.check(person)
         agent = self._rules().directory.agents.get(grant.agent)
@@ -48,7 +52,7 @@ class Granting:
             raise NotFound(f"there is no upstream {quoted(grant.upstream)}")
         if agent.owner == person:
             raise Forbidden(f"{person} owns {agent.name}, and does not free it; ask another admin")
-        return await self.keep(grant, person=person, via=via)
+        return await self.keep(grant, person=person, via=via, once=once)
 
     def check(self, person: str) -> None:
         """Look whether this person may give grants at all.
@@ -59,11 +63,21 @@ class Granting:
         if not self._rules().directory.has_right(person, Right.ADMIN):
             raise Forbidden(f"{person} has no right to give grants; [rights] admin gives it")
 
-    async def keep(self, grant: Grant, *, person: str, via: str) -> Issued:
-        """Keep a grant that this person may give, under a name of its own."""
-        named = replace(grant, id=f"grt_{secrets.token_hex(10)}", granted_by=f"person:{person}")
+    async def keep(self, grant: Grant, *, person: str, via: str, once: str | None = None) -> Issued:
+        """Keep a grant that this person may give, under a name of its own.
+
+        Raises:
+            Conflict: If one was given under that `once`.
+        """
+        lot = secrets.token_hex(10) if once is None else stable_id("once", person, once)[:20]
+        named = replace(grant, id=f"grt_{lot}", granted_by=f"person:{person}")
         kept = issued.issue(named, via=via)
-        return await self._store.keep_grant(kept.grant, kept.entry)
+        try:
+            return await self._store.keep_grant(kept.grant, kept.entry)
+        except Conflict as conflict:
+            if once is None:
+                raise
+            raise Conflict(f"{named.id} was given by this very order") from conflict
 
     async def revoke(self, grant_id: str, *, person: str, via: str) -> Issued:
         """Take a grant back: nothing is admitted under it once this returns.

@@ -276,5 +276,7 @@ def back_from(request: web.Request) -> str:
     """Say which page to show after signing in: this one, or the one a refused form stands on."""
     if request.method in {"GET", "HEAD"}:
         return safe_path(request.path_qs)
+    if request.path.startswith("/grants"):
+        return "/grants"
     call_id = request.match_info.get("id")
     return safe_path(f"/calls/{call_id}") if call_id else "/"

@@ -1,5 +1,6 @@
 """The console's page of grants: list them, give one as an admin, take one back."""
 
+import secrets
 from collections.abc import Mapping
 from typing import Final, Protocol
 from urllib.parse import urlencode
@@ -57,9 +58,15 @@ class GrantPages:
         typed = {name: fields.get(name, "") for name in FIELDS}
         try:
             grant = read_grant(typed, await self._granting.now())
-            issued = await self._granting.issue(grant, person=visitor.person.name, via="web")
+            # A form that is sent twice, by a double click or to be sure, gives one grant.
+            issued = await self._granting.issue(
+                grant, person=visitor.person.name, via="web", once=fields.get("once") or None
+            )
         except Mistaken as mistaken:
             return await self._page(visitor, form=Form(typed=typed, wrong=mistaken.wrong))
+        except Conflict as twice:
+            notice = f"{twice}; to give another, fill in a new form"
+            return await self._page(visitor, notice=notice)
         except (Forbidden, NotFound) as refusal:
             form = Form(typed=typed, wrong={WHOLE: (str(refusal),)})
             return await self._page(visitor, form=form)
@@ -111,6 +118,7 @@ class GrantPages:
             agents=sorted(each.name for each in agents if each.owner != person),
             upstreams=sorted(self._service.rules.policies),
             form=form or Form(),
+            once=secrets.token_urlsafe(),
         )
 
     async def _read(self, person: str, after: str | None) -> tuple[GrantPage, str | None]:

@@ -163,6 +163,7 @@ async def shoot_every(browser: Browser, site: Site, folder: Path) -> None:
         "inbox": "/",
         "history": "/history",
         "budgets": "/budgets",
+        "grants": "/grants",
         "trail": "/trail",
         "login": f"/login?token={token}",
         "missing": "/nowhere",

@@ -14,6 +14,7 @@ from approval.core.canonical import JSON
 from approval.core.demand import Holdings, Offer
 from approval.core.grantable import Wish
 from approval.core.grants import Grant
+from approval.core.issued import Issued
 from approval.core.lifecycle import Change, Event
 from approval.core.money import Money
 from approval.core.rulebook import Rulebook
@@ -44,6 +45,7 @@ PRICED = {
     "meters": {"pot": {"limit": "1000.00 USD", "window": {"calendar": "day"}}},
 }
 RULES = Rulebook(directory=make_directory(), policies={"shop": make_policy(PRICED)})
+ISSUE = Entry(tag=Tag.GRANT_ISSUE, subject="grt_1", actor="person:ann")
 REVOKE = Entry(tag=Tag.GRANT_REVOKE, subject="grt_1", actor="person:ann")
 
 
@@ -141,18 +143,28 @@ async def test_pages_give_every_grant_once_the_newest_first(
     for number in (2, 1, 4, 3, 6, 5, 7):
         await keep(store, grant(f"grt_{number}", uses=1))
         clock.advance(seconds=number % 2)
-    pages, after = [], None
-    while True:
+    pages: list[list[str]] = []
+    after = None
+    while not pages or after is not None:
+        assert len(pages) < 7
         page = await store.grants(after=after, limit=limit)
         pages.append([each.grant.id.removeprefix("grt_") for each in page.grants])
         after = page.next
-        if after is None:
-            break
         await keep(store, grant(f"grt_new{len(pages)}", uses=1))  # above all that is read on
     assert [number for page in pages for number in page] == ["7", "5", "6", "3", "4", "1", "2"]
     assert [len(page) for page in pages[:-1]] == [limit] * (7 // limit - (7 % limit == 0))
     with pytest.raises(NotFound):
         await store.grants(after="grt_0")
+
+
+async def test_of_two_grants_of_one_name_the_first_stands(store: SqlStore, other: SqlStore) -> None:
+    given = [store.keep_grant(grant(uses=n), ISSUE) for n in (1, 2)]
+    given += [other.keep_grant(grant(uses=n), ISSUE) for n in (3, 4)]
+    ended = await asyncio.gather(*given, return_exceptions=True)
+    assert [type(each) for each in ended].count(Conflict) == 3
+    [kept] = (await store.grants()).grants
+    assert [each.grant.uses for each in ended if isinstance(each, Issued)] == [kept.grant.uses]
+    assert len(await store.trail()) == 1
 
 
 async def test_nothing_is_admitted_after_a_revocation_that_races_with_it(

@@ -1,5 +1,6 @@
 """The console's page of grants: who sees and may what, and how a refusal changes nothing."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -190,7 +191,7 @@ async def test_whoever_is_not_signed_in_is_asked_to(town: Site) -> None:
             await stranger.post("/grants", TYPED),
             await stranger.post("/grants/grt_1/revoke", {}),
         ):
-            assert (page.status, 'action="/login"' in page.text) == (401, True)
+            assert (page.status, page.form("/login")["next"]) == (401, "/grants")
         headers = {"Authorization": f"Bearer {AGENT_TOKEN}"}
         assert (await stranger.get("/grants", **headers)).status == 403
     assert await issued(town) == []
@@ -255,6 +256,23 @@ async def test_a_form_without_this_sessions_token_does_nothing(
         page = await ann.post(path, {**fields, **token})
         assert (page.status, "another session" in page.words) == (403, True)
     assert await trail(town) == before
+
+
+async def test_a_form_that_is_sent_twice_gives_one_grant(town: Site, ann: Browser) -> None:
+    fields = (await ann.get("/grants")).form("/grants")
+    assert len(fields["once"]) > 20
+    pages = await asyncio.gather(*[ann.post("/grants", {**fields, **TYPED}) for _ in range(3)])
+    assert sorted(page.status for page in pages) == [303, 409, 409]
+    [kept] = await issued(town)
+    late = await ann.post("/grants", {**fields, **TYPED, "uses": "9"})
+    assert (late.status, f"{kept.grant.id} was given by this very order" in late.words) == (409, 1)
+    assert [each.grant for each in await issued(town)] == [kept.grant]
+    assert (await tags(town)).count(Tag.GRANT_ISSUE) == 1
+    # A refused form gave nothing, and each page brings a form of its own.
+    wrong = await give(ann, uses="0")
+    assert len({fields["once"], wrong.form("/grants")["once"], late.form("/grants")["once"]}) == 3
+    assert (await ann.post("/grants", {**wrong.form("/grants"), **TYPED})).status == 303
+    assert len(await issued(town)) == 2
 
 
 async def test_opening_an_address_revokes_nothing(town: Site, ann: Browser) -> None:

@@ -70,13 +70,13 @@ async def test_a_grant_is_given_and_taken_back(
         await field(page, "total").fill("")
         await field(page, "uses").fill("5")
         await give.click()
-        await expect(page.locator("p.done")).to_contain_text("is in force.")
+        await expect(page.locator("p.news")).to_contain_text("is in force.")
         assert (await site.hold({"n": 1})).status is Status.EXECUTING
         await page.reload()
         [issued] = (await site.store.grants()).grants
         await expect(page.get_by_text("4 of 5 uses left")).to_be_visible()
         await page.get_by_role("button", name="Revoke").click()
-        await expect(page.locator("p.done")).to_contain_text(f"{issued.grant.id} is revoked.")
+        await expect(page.locator("p.news")).to_contain_text(f"{issued.grant.id} is revoked.")
         await expect(page.get_by_role("button", name="Revoke")).to_have_count(0)
         assert (await site.hold({"n": 2})).status is Status.PENDING
 
@@ -89,7 +89,7 @@ async def test_two_who_revoke_at_once_are_both_told(site: Site, browser: Browser
         opened(browser, site, "/grants", person="carl", complaints=("409",)) as carl,
     ):
         await ann.get_by_role("button", name="Revoke").click()
-        await expect(ann.locator("p.done")).to_contain_text("is revoked.")
+        await expect(ann.locator("p.news")).to_contain_text("is revoked.")
         await carl.get_by_role("button", name="Revoke").click()
         await expect(carl.get_by_role("alert")).to_contain_text("revoked already, by person:ann")
 

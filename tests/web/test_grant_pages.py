@@ -404,7 +404,7 @@ async def test_the_address_names_a_grant_and_the_store_says_what_became_of_it(
         assert "in force" not in (await bob.get(f"/grants?done={grant_id}")).words
     for name in ("grt_none", "file:a/b", "", "%00"):
         page = await ann.get(f"/grants?done={name}")
-        assert (page.status, '<p class="done"' in page.text) == (200, False)
+        assert (page.status, '<p class="news"' in page.text) == (200, False)
 
 
 # --- pages ---

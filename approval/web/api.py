@@ -25,9 +25,9 @@ from approval.web.auth import Door
 from approval.web.budgets import seen_by
 from approval.web.deciding import Conflicted, Deciding, Mistyped, ballot, word, words
 from approval.web.granting import GrantsApi
-from approval.web.openapi import MAX_PAGE
 from approval.web.present import stamp
 from approval.web.problems import Problem
+from approval.web.schemas import MAX_PAGE
 from approval.web.sent import (
     after,
     amount,

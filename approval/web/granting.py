@@ -16,9 +16,9 @@ from approval.core.limits import GRANT
 from approval.errors import Misconfigured, NotFound
 from approval.service import Service
 from approval.web.auth import Door
-from approval.web.openapi import MAX_PAGE
 from approval.web.present import stamp
 from approval.web.problems import Problem
+from approval.web.schemas import MAX_PAGE
 from approval.web.sent import integer, only_parameters, read_body
 
 TAKES: Final = GRANT - {"name"}

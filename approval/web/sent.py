@@ -12,8 +12,8 @@ from approval.core.canonical import JSON
 from approval.core.grantable import Wish, read_wish
 from approval.core.money import Money
 from approval.web.deciding import CALL_ID, words
-from approval.web.openapi import MAX_WAIT_SECONDS
 from approval.web.problems import Problem
+from approval.web.schemas import MAX_WAIT_SECONDS
 
 MAX_BODY: Final = 64 * 1024
 NOT_BUILT: Final = frozenset({"arguments", "override"})

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from itertools import repeat
 from pathlib import Path
 
 from approval.app.running import Running, running
@@ -44,6 +45,15 @@ async def refused(client: Agent, service: Running) -> None:
     assert len((await service.store.find(states={Status.PENDING})).calls) == 1
 
 
+async def handed_over(service: Running, call: Call) -> None:
+    """Wait until it is noted that the agent has its answer: that comes after the answer itself."""
+    async with asyncio.timeout(10):
+        for _ in repeat(None):
+            if (await service.store.get(call.id)).delivered_at is not None:
+                return
+            await asyncio.sleep(0.01)
+
+
 async def test_a_call_runs_at_what_was_typed_and_never_before(tmp_path: Path) -> None:
     town = priced(tmp_path)
     async with (
@@ -59,6 +69,7 @@ async def test_a_call_runs_at_what_was_typed_and_never_before(tmp_path: Path) ->
         assert town.bought() == []
         assert (await typed(service, call, "1.15 USD"))[0] == 200
         result = await buying
+        await handed_over(service, call)
         [pot] = await service.service.budgets.pots()
         entries = await service.service.trail(subject=call.id)
         report = await service.store.verify()

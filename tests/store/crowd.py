@@ -114,7 +114,8 @@ class Upstream:
         if arguments["answer"] == "refused":
             return Answer(status=Status.FAILED, body=b"{}")
         said = arguments["took"]
-        self.took[call.id] = arguments["amount"] if said is None else said
+        quoted = arguments["amount"] if call.amount is None else call.amount.minor
+        self.took[call.id] = quoted if said is None else said
         if arguments["answer"] == "silent":
             raise AnswerLost("no answer")
         result: JSON = {"structuredContent": {} if said is None else {"took": said}}

@@ -31,8 +31,12 @@ Covering = Callable[[Sequence[Grant]], tuple[Offer, ...]]
 Claim = Callable[[Call, Holdings, datetime], Change]
 """A pure step from an approved call, and from what its demand meets now, to its claim."""
 
-Demands = Callable[[Call], Demand | None]
-"""What a call demands under the rules in force."""
+Claiming = Callable[[Call], tuple[Demand | None, Claim]]
+"""What a call demands under the rules in force, and the step that those same rules take.
+
+Both at once: rules may be replaced while locks are waited for, and a step that judged anew could
+draw on a meter that nobody has locked or read.
+"""
 
 Counting = Callable[[Holdings, datetime], Counted]
 """A pure step from counts to what is written of a call that is merely counted."""
@@ -128,7 +132,7 @@ class Store(Protocol):
         """
         ...
 
-    async def claim(self, call_id: CallId, demands: Demands, step: Claim) -> Change:
+    async def claim(self, call_id: CallId, claiming: Claiming) -> Change:
         """Lock the call and what it demands now, run the step, and write what it says.
 
         Raises:

@@ -42,7 +42,7 @@ from approval.errors import Conflict, Forbidden, NotFound, Refused, StoreUnavail
 from approval.freezing import Freezing
 from approval.granting import Granting
 from approval.keyring import Keyring, Randomness
-from approval.ports import Send, Step, Store
+from approval.ports import Claim, Send, Step, Store
 from approval.releasing import Releasing
 from approval.sending import Sender, Settings
 from approval.settling import Settling
@@ -362,7 +362,7 @@ class Service:
             Conflict: If the call is not approved, or somebody else has claimed it.
         """
         asked_at = time.monotonic()
-        change = await self._store.claim(call_id, self._demands, self._claim)
+        change = await self._store.claim(call_id, self._claiming)
         self._publish(change)
         if change.event is not Event.CLAIM:
             return change.call
@@ -373,18 +373,21 @@ class Service:
         if submission.claimed_at is not None:
             self._spawn(self._sender.run(submission.call, send, submission.claimed_at))
 
-    def _claim(self, call: Call, holdings: Holdings, now: datetime) -> Change:
-        return steps.claim(
-            call,
-            holdings,
-            lease=self._lease(call.asked.upstream),
-            directory=self.rules.directory,
-            verdict=self._judge(call),
-            now=now,
-        )
+    def _claiming(self, call: Call) -> tuple[Demand | None, Claim]:
+        rules = self.rules
+        verdict = rules.judge_waiting(call)
 
-    def _demands(self, call: Call) -> Demand | None:
-        return self._judge(call).demand
+        def step(locked: Call, holdings: Holdings, now: datetime) -> Change:
+            return steps.claim(
+                locked,
+                holdings,
+                lease=self._lease(call.asked.upstream),
+                directory=rules.directory,
+                verdict=verdict,
+                now=now,
+            )
+
+        return verdict.demand, step
 
     # --- the clock ---
 

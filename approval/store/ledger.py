@@ -400,6 +400,8 @@ def _saved(call_id: CallId, reservation: Reservation) -> dict[str, object]:
 
 
 def _move(entry: LedgerEntry, draw: Draw | None) -> Write:
+    if entry.kind is Kind.RESERVE and draw is None:
+        raise ValueError("a meter is drawn on that was neither locked nor read")
     held, posted, overridden = deltas(entry.kind, entry.amount, entry.override)
     moved: dict[str, object] = {
         "held": held,

@@ -38,7 +38,7 @@ from approval.core.intake import REDELIVER
 from approval.core.ledger import Reservation
 from approval.core.lifecycle import Change, Event
 from approval.errors import Conflict, NotFound, Refused
-from approval.ports import Admission, Claim, Counting, Covering, Credential, Demands, Step
+from approval.ports import Admission, Claiming, Counting, Covering, Credential, Step
 from approval.store import freezing, granting, ledger, pending, rows
 from approval.store.prepared import Columns, Executor, Write
 from approval.store.tables import (
@@ -187,10 +187,10 @@ def _offers(work: Work, agent: str, covering: Covering | None) -> tuple[Offer, .
     return covering(granting.in_force(work, agent))
 
 
-def claim(work: Work, call_id: CallId, demands: Demands, step: Claim) -> Change:
+def claim(work: Work, call_id: CallId, claiming: Claiming) -> Change:
     """Read the call under the lock, and what its demand meets now; run the step, write."""
     before = _get(work.connection, _CALL_TO_CHANGE, call_id)
-    demand = demands(before)
+    demand, step = claiming(before)
     held = ledger.holdings(work, demand, call_id=call_id, own=before.reservations)
     change = step(before, held, work.now)
     if change.event is not None:

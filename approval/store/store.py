@@ -20,11 +20,10 @@ from approval.core.meters import Draw, Meter, Usage
 from approval.errors import Misconfigured
 from approval.ports import (
     Admission,
-    Claim,
+    Claiming,
     Counting,
     Covering,
     Credential,
-    Demands,
     Freeze,
     Kept,
     Step,
@@ -167,9 +166,8 @@ class SqlStore:
         )
         return await self._engine.write(unit)
 
-    async def claim(self, call_id: CallId, demands: Demands, step: Claim) -> Change:
-        unit = partial(sql.claim, call_id=call_id, demands=demands, step=step)
-        return await self._engine.write(unit)
+    async def claim(self, call_id: CallId, claiming: Claiming) -> Change:
+        return await self._engine.write(partial(sql.claim, call_id=call_id, claiming=claiming))
 
     async def sums(self, meter: Meter, now: datetime) -> Usage:
         """Add up what a meter holds in the window that counts now, over all whose sums it keeps."""

@@ -7,7 +7,7 @@ from decimal import Decimal
 from approval.core import canonical, intake, steps
 from approval.core.call import Answer, Call, Choice, Status, new_call_id
 from approval.core.canonical import JSON
-from approval.core.demand import Demand, Holdings
+from approval.core.demand import Holdings
 from approval.core.lifecycle import Change
 from approval.core.rulebook import Rulebook
 from approval.core.steps import Ballot
@@ -60,10 +60,12 @@ def answered(cents: int | None, status: Status = Status.EXECUTED) -> Answer:
     return Answer(status=status, body=canonical.write({"result": result}))
 
 
-async def ask(store: SqlStore, number: int, rules: Rulebook, agent: str = "ops-agent") -> Change:
+async def ask(
+    store: SqlStore, number: int, rules: Rulebook, agent: str = "ops-agent", tool: str = BUY
+) -> Change:
     """Ask for one number; each is another call."""
     arguments: JSON = {"number": number}
-    asked = make_asked(arguments, agent=agent)
+    asked = make_asked(arguments, agent=agent, tool=tool)
     verdict = rules.judge(agent, asked.upstream, asked.tool, arguments)
 
     def step(existing: Call | None, holdings: Holdings, now: datetime) -> Change:
@@ -89,9 +91,6 @@ async def vote(
 async def claim(store: SqlStore, call: Call, rules: Rulebook) -> Change:
     verdict = rules.judge(call.asked.agent, "shop", BUY, canonical.read(call.asked.arguments))
 
-    def demands(call: Call) -> Demand | None:
-        return verdict.demand
-
     def step(call: Call, holdings: Holdings, now: datetime) -> Change:
         return steps.claim(
             call,
@@ -102,7 +101,7 @@ async def claim(store: SqlStore, call: Call, rules: Rulebook) -> Change:
             now=now,
         )
 
-    return await store.claim(call.id, demands, step)
+    return await store.claim(call.id, lambda call: (verdict.demand, step))
 
 
 async def end(store: SqlStore, call: Call, found: Answer) -> Change:

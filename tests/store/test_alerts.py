@@ -57,7 +57,7 @@ async def claim(store: SqlStore, call: Call, minor: int) -> Call:
             now=now,
         )
 
-    return (await store.claim(call.id, lambda call: demand, step)).call
+    return (await store.claim(call.id, lambda call: (demand, step))).call
 
 
 async def end(store: SqlStore, call: Call, status: Status) -> None:

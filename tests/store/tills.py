@@ -31,7 +31,7 @@ class TwoTills(TwoStores):
         return self.runner.run(store.admit(asked, demand, step, lambda issued: offers))
 
     def claim(self, call_id: CallId, demand: Demand | None, step: Claim, process: str) -> Change:
-        return self.runner.run(self.stores[process].claim(call_id, lambda call: demand, step))
+        return self.runner.run(self.stores[process].claim(call_id, lambda call: (demand, step)))
 
     def sums(self, process: str) -> Mapping[Row, Usage]:
         engine = self.stores[process]._engine

@@ -18,6 +18,7 @@ from typing_extensions import override
 from approval.core.call import Call, CallId, Choice, Status, ToolCall
 from approval.core.demand import Demand, Holdings
 from approval.core.lifecycle import Change, Event
+from approval.core.money import CAP, Money
 from approval.core.price import OnError
 from approval.core.rulebook import Rulebook
 from approval.ports import Admission, Covering, Step
@@ -63,10 +64,17 @@ class ReadsThenWrites(SqlStore):
             if change.event is Event.DENY:
                 work.entries.append(change.entry())
             else:
-                sql._insert(work, change, None)
+                sql._insert(work, change, unguarded(demand))
             return change
 
         return await self._engine.write(write)
+
+
+def unguarded(demand: Demand) -> Demand:
+    """Draw on the same meters, as if they had no limit."""
+    endless = Money(CAP, "USD")
+    draws = (replace(draw, meter=replace(draw.meter, limit=endless)) for draw in demand.draws)
+    return replace(demand, draws=tuple(draws))
 
 
 class ReservesAtTheClaim(SqlStore):

@@ -9,7 +9,6 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Final
 
 import typer
 from rich.console import Console
@@ -17,8 +16,6 @@ from rich.table import Table
 from rich.text import Text
 
 from approval.errors import ApprovalError, Misconfigured, StoreUnavailable
-
-ENDLESS: Final = 1 << 30
 
 
 class Exit(enum.IntEnum):

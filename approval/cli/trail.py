@@ -39,7 +39,7 @@ async def _verify(config: Path, head: str | None, *, as_json: bool) -> None:
         raise Declined(f"The trail does not hold: {len(problems)} problem(s). Do not rely on it.")
     if not as_json:
         say("The trail holds.", style="bold green")
-        hint("Keep the head elsewhere: --head HASH then shows whether the end was cut off.")
+        hint("Keep the head elsewhere: --head NUMBER:HASH then shows whether the end was cut off.")
 
 
 async def _holds(store: SqlStore, head: str) -> bool:

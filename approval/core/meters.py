@@ -162,14 +162,6 @@ def overshoot(draw: Draw, usage: Usage) -> int:
     return min(max(0, excess), draw.amount.minor)
 
 
-def shortage(draw: Draw, usage: Usage) -> Over | None:
-    """Say what becomes of the call; None when it fits."""
-    if admits(draw, usage):
-        return None
-    asks = draw.meter.over is Over.ASK and admits(draw, usage, override=True)
-    return Over.ASK if asks else Over.DENY
-
-
 def room_at(
     draw: Draw, window: Rolling, counted: Iterable[tuple[datetime, int]], now: datetime
 ) -> datetime | None:

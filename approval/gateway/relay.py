@@ -27,7 +27,6 @@ Edit = Callable[[dict[str, JSON]], dict[str, JSON]]
 
 PLAIN_TYPE = "text/plain"
 BAD_GATEWAY = 502
-UNAVAILABLE = 503
 
 
 def plain(body: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:

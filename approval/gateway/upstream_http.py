@@ -23,7 +23,6 @@ log = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 5.0
 END_SECONDS = 5.0
-LONG_BODY = 1024 * 1024
 
 
 class HttpUpstream:

@@ -22,7 +22,6 @@ from approval.core.meters import (
     refusal,
     room,
     room_at,
-    shortage,
     window_start,
     words,
 )
@@ -201,27 +200,7 @@ def test_another_currency_never_fits() -> None:
     taking = draw(meter(up_to=500), 1, "EUR")
     assert not admits(taking, Usage())
     assert not admits(taking, Usage(), override=True)
-    assert shortage(taking, Usage()) is Over.DENY
     assert refusal(taking, Usage(), NOW).code == "currency"
-
-
-@pytest.mark.parametrize(
-    ("up_to", "over", "taken", "found"),
-    [
-        (None, Over.DENY, 385, None),
-        (None, Over.DENY, 386, Over.DENY),
-        (100, Over.DENY, 386, Over.DENY),
-        (100, Over.ASK, 385, None),
-        (100, Over.ASK, 386, Over.ASK),
-        (100, Over.ASK, 485, Over.ASK),
-        (100, Over.ASK, 486, Over.DENY),
-    ],
-)
-def test_who_is_short_of_room_is_denied_or_asks(
-    up_to: int | None, over: Over, taken: int, found: Over | None
-) -> None:
-    taking = draw(replace(meter(up_to=up_to), over=over))
-    assert shortage(taking, Usage(posted=taken)) is found
 
 
 def test_sums_that_contradict_themselves_admit_nothing() -> None:

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from approval.core.audit import GENESIS, Entry, Tag, Written, link, write
+from approval.core.audit import GENESIS, Entry, Tag, Written, is_passing, link, write
 from approval.errors import Unreadable
 from tests.factories import NOW
 
@@ -58,3 +58,12 @@ def test_what_json_cannot_hold_is_refused_and_named(spoilt: Entry) -> None:
 
 def test_no_two_tags_are_the_same_word() -> None:
     assert len(Tag.__members__) == len({tag.value for tag in Tag})
+
+
+@pytest.mark.parametrize("tag", Tag)
+def test_only_entries_of_calls_without_a_record_are_filed_nowhere(tag: Tag) -> None:
+    passing = tag in {"call:allow", "call:answer", "call:deny"}
+    entry = Entry(tag=tag, subject="apr_1", actor="policy", facts={"codes": []})
+    kept = replace(entry, facts={"version": 1})
+    assert (is_passing(tag, entry.facts), is_passing(tag, kept.facts)) == (passing, False)
+    assert (entry.filed_under, kept.filed_under) == ("" if passing else "apr_1", "apr_1")

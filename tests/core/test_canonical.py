@@ -160,6 +160,18 @@ def test_depth_is_bounded_to_the_level() -> None:
     assert reason_of(b"[" * MAX_BODY) == "too_many_values"
 
 
+@pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"a":', b"}")])
+def test_depth_is_what_is_open_at_once_however_much_was_closed_before(
+    opening: bytes, closing: bytes
+) -> None:
+    def below(levels: int) -> bytes:
+        parts = [*[opening * 2 + b"1" + closing * 2] * 50, opening * levels + closing * levels]
+        return b"[" + b",".join(parts).replace(b":}", b":1}") + b"]"
+
+    assert read(below(MAX_DEPTH - 1))
+    assert reason_of(below(MAX_DEPTH)) == "too_deep"
+
+
 def test_brackets_in_strings_count_for_nothing() -> None:
     text = '[{"[' * 30_000 + '\\"'
     body = json.dumps([text, text]).encode()

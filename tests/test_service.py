@@ -10,6 +10,7 @@ import pytest
 
 from approval.core.audit import Entry, Tag
 from approval.core.call import (
+    Call,
     Choice,
     Outcome,
     Status,
@@ -18,8 +19,10 @@ from approval.errors import AnswerLost, Conflict, Forbidden, NeverSent, NotFound
 from approval.sending import Settings
 from approval.service import Service
 from tests.factories import (
+    GATE_PURCHASES,
     Clock,
     make_asked,
+    make_rulebook,
     make_service,
     make_verdict,
 )
@@ -329,3 +332,37 @@ async def test_leaving_the_service_waits_for_what_was_sent(tmp_path: Path) -> No
         asyncio.get_running_loop().call_soon(upstream.go_on.set)
     async with make_service(tmp_path) as service:
         assert (await service.get(call.id)).status is Status.EXECUTED
+
+
+# --- more calls than the store gives at once ---
+
+MANY = 201
+
+
+async def many(service: Service) -> list[Call]:
+    """Hold that many calls, whose agent was told of each and has left."""
+
+    async def hold(number: int) -> Call:
+        call = (await service.submit(make_asked({"n": number}), make_verdict())).call
+        await service.told(call)
+        return call
+
+    return await asyncio.gather(*map(hold, range(MANY)))
+
+
+async def test_every_waiting_call_is_held_against_new_rules(service: Service) -> None:
+    await many(service)
+    await service.adopt(
+        make_rulebook({**GATE_PURCHASES, "tools": {}}),
+        Entry(tag=Tag.POLICY_LOAD, subject="policy", actor="service"),
+    )
+    assert (await service.find("dora", states={Status.PENDING}, limit=1)).calls == ()
+
+
+async def test_every_approved_call_that_may_run_is_released(tmp_path: Path) -> None:
+    upstream = Upstream()
+    async with make_service(tmp_path) as service:
+        calls = await many(service)
+        await asyncio.gather(*(service.decide(call.id, ballot(call)) for call in calls))
+        assert await service.release_due(upstream.send) == MANY
+    assert len(set(upstream.received)) == len(upstream.received) == MANY

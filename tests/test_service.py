@@ -13,6 +13,7 @@ from approval.core.call import (
     Call,
     Choice,
     Outcome,
+    Run,
     Status,
 )
 from approval.errors import AnswerLost, Conflict, Forbidden, NeverSent, NotFound, Refused
@@ -82,6 +83,16 @@ async def test_an_agent_holds_no_more_calls_than_its_cap(tmp_path: Path) -> None
         assert (refusal.value.code, refusal.value.retryable) == ("too_many_in_flight", True)
         again = await service.submit(make_asked({"phone_number": "+2"}), make_verdict())
         assert again.call.status is Status.PENDING
+
+
+async def test_lines_that_ended_make_room_for_as_many_and_no_more(tmp_path: Path) -> None:
+    async with make_service(tmp_path, settings=Settings(max_in_flight=1)) as service:
+        call = await held(service)
+        for _ in range(3):
+            with service.attached(call):
+                pass
+        with service.attached(call), pytest.raises(Refused):
+            await service.submit(make_asked({"phone_number": "+2"}), make_verdict())
 
 
 async def test_only_a_gated_call_is_held(service: Service) -> None:
@@ -366,3 +377,37 @@ async def test_every_approved_call_that_may_run_is_released(tmp_path: Path) -> N
         await asyncio.gather(*(service.decide(call.id, ballot(call)) for call in calls))
         assert await service.release_due(upstream.send) == MANY
     assert len(set(upstream.received)) == len(upstream.received) == MANY
+
+
+# --- more processes than one ---
+
+
+async def test_a_line_that_is_held_by_a_living_process_is_left_to_it(
+    tmp_path: Path, clock: Clock
+) -> None:
+    async with (
+        make_service(tmp_path, clock=clock) as one,
+        make_service(tmp_path, clock=clock) as other,
+    ):
+        call = await held(one, run=Run.ON_APPROVAL)
+        with one.attached(call):
+            await other.decide(call.id, ballot(call))
+            clock.advance(minutes=1)
+            # A process knows its own lines, however long ago it gave a sign of life.
+            assert await one.release_due(Upstream().send) == 0
+            await one.heartbeat()
+            assert await other.release_due(Upstream().send) == 0
+
+
+async def test_a_change_calls_for_a_look_at_what_may_run_and_the_look_takes_it_down(
+    tmp_path: Path,
+) -> None:
+    async with make_service(tmp_path) as one, make_service(tmp_path) as other:
+        call = await held(one)
+        assert one.released.is_set()
+        await one.release_due(Upstream().send)
+        await one.poll()  # its own change, come back
+        assert not one.released.is_set()
+        await other.decide(call.id, ballot(call))
+        await one.poll()
+        assert one.released.is_set()

@@ -1,6 +1,7 @@
 """What becomes of a tool call by its verdict; how it waits is told in the scenarios."""
 
 import asyncio
+import json
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -105,6 +106,19 @@ async def test_the_outcome_of_an_allowed_call_is_in_the_trail(
     async with scripted(handler) as upstream, serve(tmp_path, of(upstream)) as wire:
         await RawAgent(wire, MODERN).call("echo")
         assert await wire.outcomes() == [outcome]
+
+
+async def test_the_outcome_of_an_allowed_call_is_told_of_that_call_by_its_upstream(
+    tmp_path: Path,
+) -> None:
+    async with scripted(nothing_special) as upstream, serve(tmp_path, of(upstream)) as wire:
+        await RawAgent(wire, MODERN).call("echo")
+        assert await wire.outcomes() == ["executed"]
+        lines = [json.loads(each.body) for each in await wire.service.trail()]
+        allowed, answered = lines[-2:]
+        assert (allowed["tag"], answered["tag"]) == (Tag.CALL_ALLOW, Tag.CALL_ANSWER)
+        assert allowed["subject"] == answered["subject"] != ""
+        assert (allowed["actor"], answered["actor"]) == ("agent:ops-agent", "upstream:shop")
 
 
 async def test_an_allowed_call_that_the_upstream_refuses_is_in_the_trail(tmp_path: Path) -> None:
@@ -243,6 +257,33 @@ async def test_what_is_cancelled_is_only_the_sessions_own(tmp_path: Path) -> Non
         assert (await wire.service.get(held.id)).status is Status.PENDING
         await wire.decide(held)
         assert (await asking).text == "done"
+
+
+@pytest.mark.parametrize(
+    ("reason", "status"),
+    [
+        ("Request timed out", Status.PENDING),
+        ("client time-out", Status.PENDING),
+        ("TimeoutError", Status.PENDING),
+        ("TIMED-OUT", Status.PENDING),
+        (None, Status.CANCELLED),
+        ("changed my mind this time", Status.CANCELLED),
+    ],
+)
+async def test_giving_up_the_wait_is_no_change_of_mind(
+    tmp_path: Path, reason: str | None, status: Status
+) -> None:
+    async with (
+        scripted(nothing_special) as upstream,
+        serve(tmp_path, of(upstream)) as wire,
+        asyncio.TaskGroup() as tasks,
+    ):
+        agent = await RawAgent.connected(wire, LEGACY)
+        asking = tasks.create_task(agent.post(agent.call_message("effect", request_id=5)))
+        held = await wire.held()
+        await agent.notify("notifications/cancelled", {"requestId": 5, "reason": reason})
+        await asking
+        assert (await wire.service.get(held.id)).status is status
 
 
 async def test_a_cancellation_that_comes_too_late_lets_the_call_go_on(tmp_path: Path) -> None:

@@ -208,6 +208,8 @@ async def test_a_detached_call_runs_in_a_session_without_any_capability(version:
         capabilities = upstream.messages("initialize")[0]["params"]["capabilities"]
         assert "_meta" not in call["params"]
     assert capabilities == {}
+    for shaken in upstream.messages("initialize"):
+        assert shaken["params"]["clientInfo"] == {"name": "approval", "version": "1"}
 
 
 @pytest.mark.parametrize(
@@ -354,3 +356,50 @@ async def test_a_list_that_never_comes_leaves_no_doubt_however_short_the_calls_t
         with pytest.raises(NeverSent, match="did not answer in time"):
             async with asyncio.timeout(1):
                 await send_detached(far, call, within=timedelta(seconds=1))
+
+
+# --- which tools there are ---
+
+
+async def listed(handler: Handler) -> tuple[list[object], Scripted]:
+    async with (
+        asyncio.timeout(DEADLINE_SECONDS),
+        scripted(handler) as upstream,
+        HttpUpstream("shop", UpstreamSettings(url=upstream.url)) as far,
+    ):
+        tools = await release.list_tools(far)
+        return [tool["name"] for tool in tools], upstream
+
+
+PAGES = {None: (["a", "b"], "2"), "2": (["c"], "3"), "3": ([], None)}
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_tools_are_listed_page_by_page_in_either_era(era: str) -> None:
+    async def handler(request: web.Request, message: dict[str, Any]) -> web.StreamResponse | None:
+        if message.get("method") == "initialize" and era == MODERN:
+            error = {"code": -32601, "message": "no such method"}
+            return web.json_response({"jsonrpc": "2.0", "id": message["id"], "error": error})
+        if message.get("method") != "tools/list":
+            return None
+        names, following = PAGES[message["params"].get("cursor")]
+        result = {"tools": [*({"name": name} for name in names), "junk"], "nextCursor": following}
+        return web.json_response({"jsonrpc": "2.0", "id": message["id"], "result": result})
+
+    tools, upstream = await listed(handler)
+    assert tools == ["a", "b", "c"]
+    asked = upstream.messages("tools/list")
+    assert [each["params"].get("cursor") for each in asked] == list(PAGES)
+    assert len({each["id"] for each in asked}) == len(PAGES)
+    assert [("_meta" in each["params"]) for each in asked] == [era == MODERN] * len(PAGES)
+
+
+@pytest.mark.parametrize("result", [{}, {"tools": {}}, {"tools": [], "nextCursor": "more"}])
+async def test_a_list_of_tools_that_is_none_or_never_ends_is_refused(result: JSON) -> None:
+    async def handler(request: web.Request, message: dict[str, Any]) -> web.StreamResponse | None:
+        if message.get("method") != "tools/list":
+            return None
+        return web.json_response({"jsonrpc": "2.0", "id": message["id"], "result": result})
+
+    with pytest.raises(AnswerLost, match=r"no list of tools|more than 100 pages"):
+        await listed(handler)

@@ -24,7 +24,6 @@ EXTRA_HEADERS = {
     401: {"WWW-Authenticate": "Bearer"},
     405: {"Allow": "POST, GET, DELETE"},
     429: {"Retry-After": "5"},
-    503: {"Retry-After": "5"},
 }
 """What a status must or should bring along."""
 

@@ -71,6 +71,7 @@ def changed(**headers: str | None) -> list[tuple[str, str]]:
         (changed(Host="evil.example:80"), 421, b"allowed_hosts"),
         (changed(Host="127.0.0.1.evil.example"), 421, b"allowed_hosts"),
         (changed(Host="gateway.example:81"), 421, b"allowed_hosts"),
+        (changed(Host="localhost:evil"), 421, b"allowed_hosts"),
         (changed(Origin="http://evil.example"), 403, b"allowed_origins"),
         (changed(Origin="null"), 403, b"allowed_origins"),
         (changed(Origin="http://localhost@evil.example"), 403, b"allowed_origins"),

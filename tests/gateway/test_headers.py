@@ -253,6 +253,10 @@ def test_what_only_the_operator_knows_may_be_about_anything() -> None:
     custom = request("acme/do", name="thing")
     pairs = [*without("Mcp-Method"), ("Mcp-Method", "acme/do")]
     assert headers.check_post(multi(pairs), custom) == "2026-07-28"
+    # The modern revision knows no such notification, whatever the legacy ones know.
+    notice = message({"jsonrpc": "2.0", "method": "notifications/progress", "params": {}})
+    about = multi([("MCP-Protocol-Version", "2026-07-28"), ("Mcp-Name", "thing")])
+    assert headers.check_post(about, notice) == "2026-07-28"
 
 
 @pytest.mark.parametrize(

@@ -190,6 +190,35 @@ def test_names_that_decide_nothing_may_be_what_they_like() -> None:
     assert message({**raw, "params": params}).params == params
 
 
+# The names that decide something, typed a second time: a slip in the code must not move the test.
+POLICED = {
+    "": ("jsonrpc", "id", "method", "params", "result", "error"),
+    "params": (
+        *("name", "arguments", "_meta", "task", "inputResponses", "requestState", "uri", "taskId"),
+        *("requestId", "cursor", "protocolVersion", "capabilities", "clientInfo", "progressToken"),
+        *("ref", "argument", "level", "notifications"),
+    ),
+    "_meta": (
+        *("io.modelcontextprotocol/protocolVersion", "io.modelcontextprotocol/clientCapabilities"),
+        *("io.modelcontextprotocol/clientInfo", "io.modelcontextprotocol/logLevel"),
+        *("io.modelcontextprotocol/related-task", "dev.approval/key", "progressToken"),
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("where", "name"), [(where, name) for where, names in POLICED.items() for name in names]
+)
+def test_no_name_that_decides_something_has_a_twin(where: str, name: str) -> None:
+    for twin in (name.upper(), f"{name} ", name.replace(name[-1], chr(ord(name[-1]) + 0xFEE0))):
+        inner: dict[str, JSON] = {twin: "x"}
+        params: dict[str, JSON] = inner if where == "params" else {"_meta": inner}
+        raw: dict[str, JSON] = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
+        with pytest.raises(BadMessage) as refused:
+            message(raw | (inner if where == "" else {"params": params}))
+        assert refused.value.reason == "twin_member"
+
+
 def test_the_method_tables_are_those_of_the_official_types_and_the_tasks() -> None:
     tasks = {
         "2025-11-25": {"tasks/cancel", "tasks/get", "tasks/list", "tasks/result"},

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from approval.core.audit import Tag
-from approval.core.identity import token_digest
+from approval.core.identity import Agent, token_digest
 from approval.keyring import Keyring, Randomness
 from approval.store.store import SqlStore
 from tests.factories import AGENT_TOKEN, ANN_TOKEN, NOW, Clock, make_directory
@@ -71,6 +71,16 @@ async def test_an_issued_token_finds_its_bearer_in_its_own_kind_alone(
         "session": name(await keyring.session(token)),
     }
     assert found == {k: subject if k == kind else None for k in found}
+
+
+async def test_an_agent_and_a_person_of_one_name_do_not_share_tokens(store: SqlStore) -> None:
+    ann = Agent(name="ann", upstreams=frozenset({"shop"}))
+    keyring = Keyring(store, make_directory(agents={"ann": ann}))
+    tokens = {kind: await keyring.issue(kind, "ann", actor="cli") for kind in ("agent", "person")}
+    assert keyring.agent(tokens["agent"]) is ann
+    assert keyring.person(tokens["agent"]) is None
+    assert keyring.agent(tokens["person"]) is None
+    assert name(keyring.person(tokens["person"])) == "ann"
 
 
 async def test_tokens_are_long_recognisable_and_never_the_same(keyring: Keyring) -> None:

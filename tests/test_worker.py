@@ -103,6 +103,14 @@ async def test_a_duty_of_one_process_is_left_to_that_process(tmp_path: Path) -> 
         assert (await service.get(call.id)).status is Status.EXPIRED
 
 
+async def test_what_every_process_does_is_left_to_nobody(tmp_path: Path) -> None:
+    async with make_service(tmp_path) as service:
+        everybodys = [duty for duty in DUTIES if not duty.alone]
+        assert [duty.name for duty in everybodys] == ["poll", "heartbeat"]
+        for duty in everybodys:
+            assert await worker.attempt(duty, parts(service, ours=False)) is True
+
+
 def failing(error: Exception) -> Duty:
     async def run_once(given: Parts) -> None:
         raise error
@@ -126,6 +134,62 @@ async def test_a_failure_is_logged_and_goes_no_further(
 def test_failures_in_a_row_lengthen_the_pause_up_to_a_limit(failures: int, seconds: int) -> None:
     duty = failing(RuntimeError())
     assert worker.pause_after(duty, failures) == timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize(
+    ("troubles", "seconds"),
+    [([False] * 12, 0.06), ([True] * 6, 0.63), ([True] * 6 + [False] * 16, 0.71)],
+)
+async def test_a_duty_is_repeated_at_its_pace_and_more_slowly_only_while_it_fails(
+    tmp_path: Path, troubles: list[bool], seconds: float
+) -> None:
+    coming, done = iter(troubles), asyncio.Event()
+
+    async def run_once(given: Parts) -> None:
+        trouble = next(coming, None)
+        if trouble is None:
+            done.set()
+        elif trouble:
+            raise StoreUnavailable("away")
+
+    duty = Duty(name="tried", every=timedelta(milliseconds=5), run_once=run_once)
+    loop = asyncio.get_running_loop()
+    async with make_service(tmp_path) as service, asyncio.TaskGroup() as tasks:
+        began = loop.time()
+        repeating = tasks.create_task(worker._repeat(duty, parts(service)))
+        await done.wait()
+        # A busy machine is late; failures counted wrong would double a pause again and again.
+        assert 0.9 * seconds < loop.time() - began < seconds + 3
+        repeating.cancel()
+
+
+@pytest.mark.parametrize(
+    ("error", "ours", "again"),
+    [(None, True, True), (StoreUnavailable("away"), True, False), (None, False, False)],
+)
+async def test_a_hint_is_heeded_only_after_a_round_that_went_well(
+    tmp_path: Path, error: Exception | None, *, ours: bool, again: bool
+) -> None:
+    hint, rounds = asyncio.Event(), 0
+    hint.set()
+
+    async def run_once(given: Parts) -> None:
+        if error is not None:
+            raise error
+
+    async def take_duty() -> bool:
+        nonlocal rounds
+        rounds += 1
+        return ours
+
+    hour = timedelta(hours=1)
+    duty = Duty(name="hinted", every=hour, run_once=run_once, alone=True, hint=lambda _: hint)
+    async with make_service(tmp_path) as service, asyncio.TaskGroup() as tasks:
+        given = Parts(service=service, send=Upstream().send, take_duty=take_duty)
+        repeating = tasks.create_task(worker._repeat(duty, given))
+        await asyncio.sleep(0.2)
+        repeating.cancel()
+    assert (rounds > 1) is again
 
 
 async def test_all_duties_go_on_beside_each_other_until_cancelled(tmp_path: Path) -> None:

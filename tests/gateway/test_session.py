@@ -1,9 +1,9 @@
 import pytest
 
 from approval.errors import Refused
-from approval.gateway.session import Session, Sessions
+from approval.gateway.session import EVICT_AFTER_SECONDS, Session, Sessions
 from approval.gateway.settings import UpstreamSettings
-from approval.gateway.upstream_http import HttpUpstream
+from approval.gateway.upstream_http import HttpConversation, HttpUpstream
 
 
 def added(sessions: Sessions, agent: str = "a", now: float = 0) -> Session:
@@ -52,3 +52,15 @@ def test_a_busy_session_is_never_idle() -> None:
     busy.busy = 1
     assert sessions.idle(5, now=10) == [idle]
     assert set(map(id, sessions)) == {id(idle), id(busy), id(fresh)}
+
+
+def test_a_session_counts_as_idle_only_after_its_time_unless_it_is_over() -> None:
+    sessions = Sessions()
+    session = added(sessions, now=40)
+    with pytest.raises(Refused):
+        sessions.make_room("a", limit=1, now=40 + EVICT_AFTER_SECONDS)
+    assert sessions.idle(60, now=100) == []
+    assert isinstance(session.far, HttpConversation)
+    session.far._over = True
+    session.busy = 1
+    assert sessions.idle(60, now=100) == [session]

@@ -13,7 +13,7 @@ from aiohttp import web
 from approval.core.call import Listener, Status
 from approval.gateway.settings import GatewaySettings, UpstreamSettings
 from approval.gateway.waiting import Line
-from tests.factories import AGENT_TOKEN
+from tests.factories import AGENT_TOKEN, make_call
 from tests.gateway.scripted import Handler, nothing_special, scripted, stream, text
 from tests.gateway.wire import (
     BRIEF,
@@ -239,6 +239,28 @@ async def test_what_is_said_to_an_agent_that_has_left_reaches_nobody(tmp_path: P
         left.set()
         await wire.until(Status.EXECUTED)
         assert [each["id"] for each in declined] == ["q"]
+
+
+async def test_nothing_is_passed_on_to_a_line_that_is_left_or_has_its_answer(
+    tmp_path: Path,
+) -> None:
+    passed: list[bool] = []
+
+    async def handler(request: web.Request, message: dict[str, Any]) -> web.StreamResponse:
+        note: dict[str, object] = {"jsonrpc": "2.0", "method": "notifications/message"}
+        answered, left = (
+            Line(request, request_id=1, token=None, modern=True, lasts=60) for _ in "ab"
+        )
+        left.leave("cancelled")
+        await answered.open(make_call())
+        passed.append(await answered.pass_on(b"{}", note))
+        await answered.finish(None)
+        passed.extend([await each.pass_on(b"{}", note) for each in (answered, left)])
+        return answered.response
+
+    async with waiting(tmp_path, handler) as wire:
+        await RawAgent(wire, MODERN).ask("tools/list")
+    assert passed == [True, False, False]
 
 
 async def test_a_line_that_rests_can_be_left(tmp_path: Path) -> None:

@@ -78,3 +78,4 @@ async def test_an_ended_call_conflicts_before_rights_are_told(site: Site) -> Non
     with pytest.raises(Conflicted) as conflict:
         await deciding.cancel(stranger, call.id, "")
     assert conflict.value.call.status is Status.REJECTED
+    assert str(conflict.value) == "the call is rejected and takes no cancel"

@@ -406,6 +406,15 @@ async def test_closing_commits_what_is_queued_and_then_takes_no_more(
     await again.close()
 
 
+async def test_closing_commits_what_might_have_come_later(tmp_path: Path, clock: Clock) -> None:
+    engine = await SqliteEngine.open(tmp_path / "approval.db", clock)
+    engine.journal_later(entry(1))
+    await engine.close()
+    again = await SqlStore.open(URL, base=tmp_path, clock=clock)
+    assert (await again.verify()).entries == 1
+    await again.close()
+
+
 async def test_the_queue_has_an_end_and_says_so(engine: SqliteEngine, hasty: Store) -> None:
     async with busy(engine):
         for n in range(1, QUEUE_LIMIT):

@@ -119,6 +119,19 @@ async def test_the_throttle_counts_by_address_and_keeps_no_endless_list() -> Non
     assert throttle.admits("first")
 
 
+async def test_whoever_failed_just_now_is_not_the_first_to_be_forgotten() -> None:
+    throttle = Throttle()
+    throttle.count("earlier")
+    for _ in range(ATTEMPTS - 1):
+        throttle.count("first")
+    for number in range(ADDRESSES - 2):
+        throttle.count(str(number))
+    throttle.count("first")
+    for late in ("x", "y"):
+        throttle.count(late)
+    assert not throttle.admits("first")
+
+
 # --- sessions ---
 
 

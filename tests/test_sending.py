@@ -11,7 +11,7 @@ from approval.core.call import Call, CallId, Status
 from approval.core.lifecycle import Change
 from approval.errors import StoreUnavailable
 from approval.ports import Step
-from approval.sending import SEND_WINDOW_SECONDS, Sender, Settings
+from approval.sending import SEND_WINDOW_SECONDS, SETTLE_RETRY_SECONDS, Sender, Settings
 from approval.service import Service
 from tests.factories import make_service
 from tests.sending import OK, Upstream, approved, tags
@@ -84,7 +84,9 @@ async def test_a_claim_that_was_taken_too_long_ago_is_not_sent(
 async def test_an_outcome_is_recorded_as_soon_as_the_store_is_back(service: Service) -> None:
     upstream, losing = Upstream(), Losing(service, times=2)
     claimed = await losing.claimed()
-    done = await losing.sender().run(claimed, upstream.send, time.monotonic())
+    began = time.monotonic()
+    done = await losing.sender().run(claimed, upstream.send, began)
+    assert time.monotonic() - began > 0.9 * sum(SETTLE_RETRY_SECONDS[:2])
     assert (done.status, await service.answer(done)) == (Status.EXECUTED, OK)
     assert (len(upstream.received), losing.times) == (1, 0)
     assert (await tags(service, done))[-2:] == ["call:claim", "call:succeed"]

@@ -74,6 +74,7 @@ async def test_a_status_that_refuses_the_request_proves_that_nothing_happened(st
     answer = await sent_to(answering(status))
     assert answer.status is Status.FAILED
     assert f"HTTP status {status}".encode() in answer.body
+    assert answer.body.startswith(b'{"error":{"code":-32603,"message":"')
 
 
 @pytest.mark.parametrize("status", [201, 202, 204, 302, 303, 408, 409, 500, 502, 503, 504])
@@ -137,7 +138,7 @@ async def test_what_comes_before_the_answer_is_passed_on_and_the_first_answer_co
 
     async def handler(request: web.Request, message: dict[str, Any]) -> web.StreamResponse | None:
         if "method" not in message:
-            declined.append(message)
+            declined.append({**message, "said": request.headers["MCP-Protocol-Version"]})
             return None
         answers = [{"jsonrpc": "2.0", "id": message["id"], "result": text(each)} for each in "ab"]
         junk = b"data: {\n\ndata: []\n\nid: 1\n\n"
@@ -155,7 +156,7 @@ async def test_what_comes_before_the_answer_is_passed_on_and_the_first_answer_co
     await sent_to(handler, pass_on=pass_on)
     await sent_to(handler)
     assert [each["error"]["code"] for each in declined] == [-32601, -32601]
-    assert [each["id"] for each in declined] == ["q", "q"]
+    assert [(each["id"], each["said"]) for each in declined] == [("q", LEGACY)] * 2
 
 
 async def test_a_question_that_cannot_be_declined_does_not_matter() -> None:

@@ -192,6 +192,23 @@ async def test_a_hint_is_heeded_only_after_a_round_that_went_well(
     assert (rounds > 1) is again
 
 
+async def test_a_hint_that_never_comes_leaves_a_duty_at_its_pace(tmp_path: Path) -> None:
+    rounds = asyncio.Semaphore(0)
+
+    async def run_once(given: Parts) -> None:
+        rounds.release()
+
+    never = asyncio.Event()
+    pace = timedelta(milliseconds=5)
+    duty = Duty(name="hinted", every=pace, run_once=run_once, hint=lambda _: never)
+    async with make_service(tmp_path) as service, asyncio.TaskGroup() as tasks:
+        repeating = tasks.create_task(worker._repeat(duty, parts(service)))
+        async with asyncio.timeout(5):
+            for _ in range(3):
+                await rounds.acquire()
+        repeating.cancel()
+
+
 async def test_all_duties_go_on_beside_each_other_until_cancelled(tmp_path: Path) -> None:
     upstream = Upstream()
     async with make_service(tmp_path) as service, asyncio.TaskGroup() as tasks:

@@ -349,6 +349,17 @@ async def test_notices_but_the_newest_are_forgotten_after_an_hour_and_marks_stay
     assert (await store.changes(mark))[0] == ((call.id, 2),)
 
 
+async def test_notices_of_the_last_hour_are_kept_for_those_who_have_not_read_them(
+    store: SqlStore, clock: Clock
+) -> None:
+    _, mark = await store.changes(-1)
+    call = await hold(store)
+    await cancel(store, call.id)
+    clock.advance(hours=1)
+    await store.heartbeat("me")
+    assert (await store.changes(mark))[0] == ((call.id, 1), (call.id, 2))
+
+
 # --- processes ---
 
 
@@ -404,6 +415,9 @@ async def test_a_credential_ends_at_its_time(store: SqlStore, clock: Clock) -> N
     await store.keep_credential(timed, ISSUE)
     clock.advance(minutes=5, microseconds=-1)
     assert await store.credentials("login") == (timed,)
+    other = replace(timed, digest="d2")
+    await store.keep_credential(other, ISSUE)
+    assert await store.spend_credential("login", "d2", SPEND) == other
     clock.advance(microseconds=1)
     assert await store.credentials("login") == ()
     assert await store.spend_credential("login", "d1", SPEND) is None

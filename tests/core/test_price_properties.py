@@ -46,7 +46,12 @@ SPENDS = st.builds(
     per_call=st.none() | st.builds(usd, st.integers(1, 3000)),
     on_unknown=st.sampled_from(OnUnknown),
     allow_zero=st.booleans(),
-    actual=st.just(Actual(at=at("/amount"), unit=Unit.MINOR)),
+    actual=st.sampled_from(
+        [
+            Actual(at=at("/amount"), unit=Unit.MINOR),
+            Actual(at=at("/amount"), unit=Unit.MINOR, currency=at("/currency")),
+        ]
+    ),
 )
 
 
@@ -77,7 +82,12 @@ def test_a_quote_is_an_amount_within_the_terms_or_a_reason(spend: Spend, argumen
     assert spend.per_call is None or quoted.reserve <= spend.per_call
 
 
-@given(SPENDS, TREES)
+RESULTS = st.fixed_dictionaries(
+    {"amount": st.integers(1, 1000), "currency": st.sampled_from(["USD", "EUR", "usd"])}
+)
+
+
+@given(SPENDS, TREES | RESULTS)
 def test_what_an_upstream_says_is_an_amount_or_a_reason(spend: Spend, result: object) -> None:
     took = actual(spend, result, currency="USD")
     assert isinstance(took, Unknown) or (took.currency == "USD" and 0 <= took.minor <= CAP)

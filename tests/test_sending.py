@@ -47,7 +47,7 @@ class Losing:
 
     async def claimed(self) -> Call:
         service, call = self.service, await approved(self.service)
-        return (await service._store.claim(call.id, service._demands, service._claim)).call
+        return (await service._store.claim(call.id, service._claiming)).call
 
 
 def test_an_upstream_may_have_a_time_limit_of_its_own() -> None:

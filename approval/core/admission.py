@@ -1,10 +1,10 @@
 """Admission: what a call demands meets the sums and counts that the store holds, under its lock.
 
 All of it fits, or nothing is taken. A call for which a soft limit has no room is held for those who
-may let it pass; where no limit can be passed, it is denied, and told until when.
+may let it pass; where no limit can be passed, it is denied, and told until when all have room.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -17,7 +17,7 @@ from approval.core.ledger import Booking
 from approval.core.meters import Draw, Over
 from approval.core.policy import unite
 from approval.core.rates import Algorithm, Wait
-from approval.core.refusals import Refusal
+from approval.core.refusals import Refusal, longest
 from approval.errors import NoRoom
 
 
@@ -86,26 +86,19 @@ def _under(offer: Offer, verdict: Verdict, holdings: Holdings, now: datetime) ->
 
 
 def _fit(verdict: Verdict, holdings: Holdings, now: datetime) -> Admitted | Refusal:
-    """Fit a call in under its verdict. Rates come first: they are the cheaper answer."""
+    """Fit a call in under its verdict. Of all that has no room the longest wait is told."""
     demand = verdict.demand
     if demand is None:
         return Admitted(verdict=verdict)
     if holdings.frozen and demand.spends:
         return _frozen(holdings.frozen)
-    taken = count(demand.counts, holdings, now)
-    if isinstance(taken, Refusal):
-        return taken
     overridden = _overridden(verdict, demand, holdings)
-    bookings: list[Booking] = []
-    for draw in demand.draws:
-        # Only those who are asked about this very meter let a call pass it.
-        override = draw.meter_id in overridden
-        booking = ledger.reserve(draw, holdings.used(draw), now, override=override)
-        if booking is None:
-            return refusal(draw, holdings, now)
-        bookings.append(booking)
+    taken = count(demand.counts, holdings, now)
+    bookings = _reserved(demand.draws, holdings, now, overridden)
+    if isinstance(taken, Refusal) or isinstance(bookings, Refusal):
+        return longest(each for each in (taken, bookings) if isinstance(each, Refusal))
     verdict = _asking(verdict, overridden.values())
-    return Admitted(verdict=verdict, bookings=tuple(bookings), taken=taken)
+    return Admitted(verdict=verdict, bookings=bookings, taken=taken)
 
 
 def count(
@@ -113,12 +106,33 @@ def count(
 ) -> tuple[Taken, ...] | Refusal:
     """Raise every count of a call, or none."""
     taken: list[Taken] = []
+    full: list[Refusal] = []
     for each in counts:
         found = _counted(each, holdings.rings.get(each.key.id, Ring()), now)
         if isinstance(found, Wait):
-            return rates.refusal(each.rate, found)
-        taken.append(found)
-    return tuple(taken)
+            full.append(rates.refusal(each.rate, found))
+        else:
+            taken.append(found)
+    return longest(full) if full else tuple(taken)
+
+
+def _reserved(
+    draws: Iterable[Draw], holdings: Holdings, now: datetime, overridden: Container[str]
+) -> tuple[Booking, ...] | Refusal:
+    """Take a call's amount from every meter, or from none.
+
+    Only those who are asked about this very meter let a call pass it: `overridden` names those.
+    """
+    made: list[Booking] = []
+    full: list[Refusal] = []
+    for draw in draws:
+        override = draw.meter_id in overridden
+        booking = ledger.reserve(draw, holdings.used(draw), now, override=override)
+        if booking is None:
+            full.append(refusal(draw, holdings, now))
+        else:
+            made.append(booking)
+    return longest(full) if full else tuple(made)
 
 
 def refusal(draw: Draw, holdings: Holdings, now: datetime) -> Refusal:

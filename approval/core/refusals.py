@@ -1,5 +1,6 @@
 """A refusal for want of room: why a limit or a grant does not let a call pass, and until when."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -25,6 +26,14 @@ class Refusal:
     retryable: bool = False
 
 
+def longest(refusals: Iterable[Refusal]) -> Refusal:
+    """Give the one that stands longest: who waits as it says has waited for the others as well.
+
+    One without a wait is passed by none, so it comes before all that have one.
+    """
+    return max(refusals, key=_wait)
+
+
 def worded_span(span: timedelta) -> str:
     """Word a span in its largest whole unit, to follow "in any": `24 hours`, `7 days`, `minute`."""
     for name, unit in _SPANS:
@@ -45,6 +54,10 @@ def worded_instant(instant: datetime) -> str:
 def worded_wait(wait: timedelta) -> str:
     """Word a wait in whole seconds, rounded up: who waits so long has waited long enough."""
     return f"{-(-wait // timedelta(seconds=1))} s"
+
+
+def _wait(refusal: Refusal) -> timedelta:
+    return timedelta.max if refusal.retry_after is None else refusal.retry_after
 
 
 def _counted(number: int, unit: str) -> str:

@@ -7,7 +7,7 @@ from datetime import datetime
 from approval.core import ledger, meters, rates
 from approval.core.call import Call, CallId, ToolCall
 from approval.core.demand import Demand, Holdings, Offer, Ring, under
-from approval.core.ledger import LedgerEntry, State
+from approval.core.ledger import LedgerEntry, Reservation, State
 from approval.core.lifecycle import Change, Event
 from approval.core.meters import Draw, Usage
 from approval.core.windows import Rolling
@@ -60,7 +60,12 @@ class Dictionary:
             old = tuple(slots.get(slot) for slot in rates.next_slots(count.rate, n))
             rings[count.key.id] = Ring(n=n, old=old)
         usage = {draw.meter_id: self.usage(draw, call) for draw in demand.draws}
-        return Holdings(usage=usage, rings=rings, offers=offers)
+        room_at = {
+            draw.meter_id: free
+            for draw in demand.draws
+            if (free := self.room_at(draw, call)) is not None
+        }
+        return Holdings(usage=usage, rings=rings, offers=offers, room_at=room_at)
 
     def usage(self, draw: Draw, leaving_out: Call | None) -> Usage:
         window = draw.meter.window
@@ -68,18 +73,29 @@ class Dictionary:
             return self.sum_without(
                 (draw.meter_id, meters.window_start(draw, self.now())), leaving_out
             )
-        counted = [
+        counted = self.rolled(draw, window, leaving_out)
+        return Usage(
+            held=sum(each.taken for each in counted if each.state is State.HELD),
+            posted=sum(each.posted for each in counted),
+            overridden=sum(each.override for each in counted),
+        )
+
+    def rolled(self, draw: Draw, window: Rolling, leaving_out: Call | None) -> list[Reservation]:
+        return [
             each
             for call in self.calls.values()
             if leaving_out is None or call.id != leaving_out.id
             for each in call.reservations
             if each.meter_id == draw.meter_id and each.at > window.start(self.now())
         ]
-        return Usage(
-            held=sum(each.taken for each in counted if each.state is State.HELD),
-            posted=sum(each.posted for each in counted),
-            overridden=sum(each.override for each in counted),
-        )
+
+    def room_at(self, draw: Draw, leaving_out: Call | None) -> datetime | None:
+        window = draw.meter.window
+        if not isinstance(window, Rolling):
+            return None
+        rolled = self.rolled(draw, window, leaving_out)
+        counted = [(each.at, each.taken - each.override) for each in rolled]
+        return meters.room_at(draw, window, counted, self.now())
 
     def sum_without(self, row: Row, call: Call | None) -> Usage:
         usage = self.kept.get(row, Usage())

@@ -43,6 +43,7 @@ from approval.errors import Conflict, Forbidden, Unreadable
 from approval.ports import Admission, Step
 from tests.core.purchases import AGENTS, AMOUNTS, GRANT, RULES, TOOK, TYPED, USES_LEFT, as_typed
 from tests.core.till import Row, Till
+from tests.core.waiting import AllTaken, check_wait
 from tests.factories import Clock, make_asked, make_directory
 
 PROCESSES = ("first", "second")
@@ -309,18 +310,8 @@ class MoneyMachine(RuleBasedStateMachine):
 
     def check_refused(self, change: Change, verdict: Verdict, why: Refusal) -> None:
         """31, 41: nobody is refused while there is room, and waiting as told is enough."""
-        demand, now = verdict.demand or Demand(), self.till.now()
         assert (change.event, change.bookings, change.taken) == (Event.DENY, (), ())
-        if why.code == "limit":
-            assert any(self.overshoot(draw, now) for draw in demand.draws)
-            return
-        assert why.code == "rate"
-        waits = []
-        for count in demand.counts:
-            log = self.admitted.get(count.key.id, [])[-count.rate.max :]
-            if len(log) == count.rate.max and log[0] + count.rate.window > now:
-                waits.append(log[0] + count.rate.window - now)
-        assert why.retry_after in waits
+        check_wait(why, verdict, self.taken(), self.till.now())
 
     def check_claimed(self, before: Call, change: Change, verdict: Verdict) -> None:
         """36: what runs now counts in the window of now, once; and there is room for it there."""
@@ -454,42 +445,21 @@ class MoneyMachine(RuleBasedStateMachine):
         if known.meter.limit < draw.meter.limit:
             self.draws[draw.meter_id] = draw
 
-    def overshoot(self, draw: Draw, now: datetime, without: str = "") -> int:
-        """Say how much of a call would be beyond the limit, by the reservations alone."""
-        counted = sum(each.taken - each.override for each in self.within(draw, now, without))
-        excess = counted + draw.amount.minor - draw.meter.limit.minor
-        return min(max(0, excess), draw.amount.minor)
+    def overshoot(self, draw: Draw, now: datetime) -> int:
+        return self.taken().overshoot(draw, now)
 
     def fits(self, draw: Draw, call: Call, now: datetime) -> bool:
         """Say whether a call that waits fits in, with no more beyond than it was let pass."""
-        excess, soft = self.overshoot(draw, now, call.id), draw.meter.soft
-        if excess == 0 or soft is None:
-            return excess == 0
         passed = sum(e.override for e in call.reservations if e.meter_id == draw.meter_id)
-        others = sum(each.override for each in self.within(draw, now, call.id))
-        return excess <= passed and others + excess <= soft.up_to.minor
+        return self.taken(without=call).fits(draw, now, let_pass=passed)
 
-    def within(self, draw: Draw, now: datetime, without: str) -> list[Reservation]:
-        """Give what counts in the window of now, leaving out one call."""
-        window = draw.meter.window
-        return [
-            each
-            for call_id, each in self.rows(draw.meter_id)
-            if call_id != without
-            and (
-                each.at > now - window.span
-                if isinstance(window, Rolling)
-                else each.window_start == window.row(now)
-            )
-        ]
+    def taken(self, without: Call | None = None) -> AllTaken:
+        """Give all that calls have taken, leaving out one."""
+        others = [each for each in self.known.values() if without is None or each.id != without.id]
+        return AllTaken(calls=others, admitted=self.admitted)
 
     def rows(self, meter_id: str) -> list[tuple[CallId, Reservation]]:
-        return [
-            (call.id, each)
-            for call in self.known.values()
-            for each in call.reservations
-            if each.meter_id == meter_id
-        ]
+        return self.taken().rows(meter_id)
 
     def any_is(self, *states: Status) -> bool:
         return any(call.status in states for call in self.known.values())

@@ -59,7 +59,9 @@ def document(
     return {
         **charge,
         "require_approval": [{"conditions": [{"path": "args.ask", "op": "eq", "value": True}]}],
+        # Two rates: whoever is told to wait for one has waited for the other.
         "rate_limit": {"max": 2, "window": "10m"},
+        "limits": [{"counter": "each hour", "max": 3, "window": "hour", "scope": ["tool"]}],
     }
 
 

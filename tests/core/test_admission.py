@@ -122,6 +122,7 @@ REFUSING = replace(
     name="refusing",
 )
 DAILY = replace(POT, name="daily", window=Calendar(unit=Unit.DAY))
+MONTHLY = replace(POT, name="monthly", window=Calendar(unit=Unit.MONTH))
 ROLLING = replace(POT, name="rolling", window=Rolling(span=timedelta(hours=24)))
 ALLOWED = make_verdict(Outcome.ALLOW)
 
@@ -198,7 +199,7 @@ def test_what_fits_is_taken_whole_and_soft_limits_are_asked_about(
         assert booking.reservation.override == max(0, over)
 
 
-def test_rates_are_asked_first_and_nothing_is_taken_of_what_is_refused() -> None:
+def test_nothing_is_taken_of_what_is_refused() -> None:
     counts = (Count(rate=RATE, key=KEY),)
     demand = replace(demanding(POT), counts=counts)
     full = Holdings(
@@ -206,7 +207,11 @@ def test_rates_are_asked_first_and_nothing_is_taken_of_what_is_refused() -> None
     )
     refused = admission.admit(replace(ALLOWED, demand=demand), full, NOW)
     assert isinstance(refused, Refusal)
-    assert (refused.code, refused.retry_after) == ("rate", timedelta(seconds=1))
+    assert (refused.code, refused.retry_after) == ("limit", None)
+
+    too_often = admission.admit(replace(ALLOWED, demand=demand), replace(full, usage={}), NOW)
+    assert isinstance(too_often, Refusal)
+    assert (too_often.code, too_often.retry_after) == ("rate", timedelta(seconds=1))
 
     no_money = admission.admit(replace(ALLOWED, demand=demand), replace(full, rings={}), NOW)
     assert isinstance(no_money, Refusal)
@@ -247,6 +252,45 @@ def test_a_refusal_says_until_when(
     assert isinstance(refused, Refusal)
     assert refused.retry_after == wait
     assert meter.name in refused.text
+
+
+MINUTE = timedelta(minutes=1)
+HOUR = timedelta(hours=1)
+
+
+def rated(name: str, window: timedelta) -> Count:
+    """Give a count that is full, for as long as `window` from now."""
+    rate = replace(RATE, name=name, window=window)
+    return Count(rate=rate, key=RateKey(id=name, family=name))
+
+
+@pytest.mark.parametrize(
+    ("counts", "meters", "code", "wait"),
+    [
+        ((rated("a", MINUTE), rated("b", HOUR)), (), "rate", HOUR),
+        ((rated("a", HOUR), rated("b", MINUTE)), (), "rate", HOUR),
+        ((rated("a", MINUTE),), (DAILY,), "limit", timedelta(hours=12)),
+        ((rated("a", timedelta(hours=13)),), (DAILY,), "rate", timedelta(hours=13)),
+        ((), (DAILY, MONTHLY), "limit", timedelta(days=9, hours=12)),
+        ((), (MONTHLY, DAILY), "limit", timedelta(days=9, hours=12)),
+        ((), (DAILY, ROLLING), "limit", timedelta(hours=20)),
+        # What no waiting helps is said before what some would.
+        ((rated("a", HOUR),), (DAILY, POT), "limit", None),
+        ((), (POT, MONTHLY), "limit", None),
+    ],
+)
+def test_of_all_that_is_full_the_longest_wait_is_told(
+    counts: tuple[Count, ...], meters: tuple[Meter, ...], code: str, wait: timedelta | None
+) -> None:
+    holdings = Holdings(
+        usage={meter.name: Usage(held=1000) for meter in meters},
+        rings={each.key.id: Ring(n=1, old=(NOW,)) for each in counts},
+        room_at={"rolling": NOW + timedelta(hours=20)},
+    )
+    demand = replace(demanding(*meters), counts=counts)
+    refused = admission.admit(replace(ALLOWED, demand=demand), holdings, NOW)
+    assert isinstance(refused, Refusal)
+    assert (refused.code, refused.retry_after) == (code, wait)
 
 
 def test_another_currency_never_fits() -> None:

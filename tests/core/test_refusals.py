@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from approval.core.refusals import worded_instant, worded_span, worded_wait
+from approval.core.refusals import Refusal, longest, worded_instant, worded_span, worded_wait
 
 
 @pytest.mark.parametrize(
@@ -43,3 +43,27 @@ def test_an_instant_is_worded_in_utc_and_rounded_up() -> None:
     assert worded_instant(datetime(2026, 11, 25, 1, tzinfo=here)) == "2026-11-24T23:00:00Z"
     late = datetime(2026, 12, 31, 23, 59, 59, 1, tzinfo=UTC)
     assert worded_instant(late) == "2027-01-01T00:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("waits", "told"),
+    [
+        ((3,), 0),
+        ((1, 3, 2), 1),
+        ((3, None, 5), 1),
+        ((None, 7), 0),
+        ((2, 2), 0),
+    ],
+)
+def test_the_longest_wait_covers_the_others_and_none_at_all_is_longer_still(
+    waits: tuple[int | None, ...], told: int
+) -> None:
+    refusals = [
+        Refusal(
+            code="limit",
+            text=str(number),
+            retry_after=None if wait is None else timedelta(seconds=wait),
+        )
+        for number, wait in enumerate(waits)
+    ]
+    assert longest(refusals) is refusals[told]

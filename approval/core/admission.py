@@ -97,7 +97,7 @@ def _fit(verdict: Verdict, holdings: Holdings, now: datetime) -> Admitted | Refu
     bookings = _reserved(demand.draws, holdings, now, overridden)
     if isinstance(taken, Refusal) or isinstance(bookings, Refusal):
         return longest(each for each in (taken, bookings) if isinstance(each, Refusal))
-    verdict = _asking(verdict, overridden.values())
+    verdict = _asking(verdict, tuple(overridden.values()))
     return Admitted(verdict=verdict, bookings=bookings, taken=taken)
 
 
@@ -204,30 +204,30 @@ def _counted(each: Count, ring: Ring, now: datetime) -> Taken | Wait:
     return Taken(count=each, n=found.n, slots=found.slots)
 
 
-def _overridden(verdict: Verdict, demand: Demand, holdings: Holdings) -> dict[str, Requirement]:
+def _overridden(verdict: Verdict, demand: Demand, holdings: Holdings) -> dict[str, Factor]:
     """Find the soft limits that a call is beyond, and who may let it pass each.
 
     One that no rule holds is held only where the meter says *ask*; one that is held anyway is asked
     of them as well.
     """
-    found: dict[str, Requirement] = {}
+    found: dict[str, Factor] = {}
     for draw in demand.draws:
         soft, usage = draw.meter.soft, holdings.used(draw)
         if soft is None or meters.admits(draw, usage):
             continue
         may_ask = draw.meter.over is Over.ASK or verdict.outcome is Outcome.GATE
         if may_ask and meters.admits(draw, usage, override=True):
-            found[draw.meter_id] = Requirement(factors=(Factor(approvers=soft.override_by),))
+            found[draw.meter_id] = Factor(approvers=soft.override_by)
     return found
 
 
-def _asking(verdict: Verdict, requirements: Iterable[Requirement]) -> Verdict:
-    """Hold a call for all of these as well."""
-    for each in requirements:
-        required = verdict.requirement
-        verdict = replace(
-            verdict,
-            outcome=Outcome.GATE,
-            requirement=each if required is None else unite(required, each),
-        )
-    return verdict
+def _asking(verdict: Verdict, factors: tuple[Factor, ...]) -> Verdict:
+    """Hold a call for all of these as well, under the terms of what holds it anyway, or would.
+
+    No grant comes of it: those who let one call pass a limit are asked for the next.
+    """
+    if not factors:
+        return verdict
+    terms = verdict.requirement or verdict.terms or Requirement(factors=())
+    asked = replace(terms, factors=factors, grantable=None)
+    return replace(verdict, outcome=Outcome.GATE, requirement=unite(terms, asked))

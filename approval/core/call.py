@@ -137,6 +137,9 @@ class Verdict:
     title: str | None = None
     demand: Demand | None = None
     """What the call takes; None for one that is denied, or takes nothing."""
+    terms: Requirement | None = None
+    """How those are asked who may let a call pass a soft limit, where no rule holds it; it names
+    nobody. None for one that costs nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -166,6 +166,7 @@ def _policy(root: Place, digest: str, configured: RequirementDefaults, shared: S
             for limit in budget.limits(tool, at, ours=dialect is APPROVAL_1)
         ),
         meters=budget.meters,
+        terms=terms.asking(()),
         names=tuple(named.people),
         notices=tuple(named.notices),
     )

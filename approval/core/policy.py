@@ -13,15 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import reduce
 from typing import TypeAlias
 
-from approval.core.call import (
-    Factor,
-    OnDisconnect,
-    Outcome,
-    Reason,
-    Requirement,
-    Run,
-    Verdict,
-)
+from approval.core.call import Factor, OnDisconnect, Outcome, Reason, Requirement, Run, Verdict
 from approval.core.conditions import Condition, compile_glob, holds
 from approval.core.demand import Count, Demand, terms_of
 from approval.core.demand import unite as unite_demands
@@ -218,7 +210,10 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """A policy document, compiled. `digest` names the document it came from."""
+    """A policy document, compiled. `digest` names the document it came from.
+
+    `terms` are those of a gate that says nothing of its own, and name nobody.
+    """
 
     source: str
     digest: str
@@ -230,6 +225,7 @@ class Policy:
     charges: tuple[Charge, ...] = ()
     limits: tuple[Limit, ...] = ()
     meters: Mapping[str, Meter] = field(default_factory=dict)
+    terms: Requirement | None = None
     names: tuple[Mention, ...] = ()
     notices: tuple[Mention, ...] = ()
     plans: dict[str, Plan] = field(default_factory=dict, init=False, compare=False, repr=False)
@@ -302,7 +298,8 @@ def combine(first: Verdict, *others: Verdict) -> Verdict:
         outcome=outcome,
         reasons=tuple(reason for verdict in ordered for reason in verdict.reasons),
         policy_digest=_combined_digest(verdicts),
-        requirement=_united(verdicts) if outcome is Outcome.GATE else None,
+        requirement=_united(each.requirement for each in verdicts if each.outcome is outcome),
+        terms=_united(each.terms for each in verdicts),
         title=next((verdict.title for verdict in verdicts if verdict.title), None),
     )
     return _demanding(combined, [each.demand for each in verdicts if each.demand is not None])
@@ -377,16 +374,18 @@ def _plan(policy: Policy, tool: str) -> Plan:
     if listing is None and not policy.allows_unlisted:
         return Plan(verdict=_denied(policy, _reason("unlisted", "/default")))
     reason = _reason("default", "/default") if listing is None else _reason("listed", listing.path)
+    charges = tuple(charge for charge in policy.charges if charge.covers(tool))
     verdict = Verdict(
         outcome=Outcome.ALLOW,
         reasons=(reason,),
         policy_digest=policy.digest,
         title=next((title for tools, title in policy.titles if tools.matches(tool)), None),
+        terms=policy.terms if charges else None,
     )
     return Plan(
         verdict=verdict,
         rules=tuple(rule for rule in policy.rules if rule.covers(tool)),
-        charges=tuple(charge for charge in policy.charges if charge.covers(tool)),
+        charges=charges,
         limits=tuple(limit for limit in policy.limits if limit.covers(tool)),
     )
 
@@ -437,13 +436,13 @@ def _concluded(allowed: Verdict, findings: list[Finding]) -> Verdict:
         allowed,
         outcome=outcome,
         reasons=tuple(finding.reason for finding in standing),
-        requirement=_united(standing),
+        requirement=_united(finding.requirement for finding in standing),
     )
 
 
-def _united(gates: Iterable[Finding | Verdict]) -> Requirement | None:
-    demands = [gate.requirement for gate in gates if gate.requirement is not None]
-    return reduce(unite, demands) if demands else None
+def _united(requirements: Iterable[Requirement | None]) -> Requirement | None:
+    known = [each for each in requirements if each is not None]
+    return reduce(unite, known) if known else None
 
 
 def _united_factors(factors: Iterable[Factor]) -> tuple[Factor, ...]:

@@ -51,8 +51,10 @@ class RequirementDefaults:
         factors = self.factors or ()
         if self.approvers:
             factors = (Factor(approvers=self.approvers, approvals=_or(self.quorum, 1)),)
-        if not factors:
-            return None
+        return self.asking(factors) if factors else None
+
+    def asking(self, factors: tuple[Factor, ...]) -> Requirement:
+        """Ask these, whom no layer names, under the terms that the layers say."""
         built_in = Requirement(factors=factors)
         return Requirement(
             factors=factors,

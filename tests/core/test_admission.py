@@ -8,8 +8,17 @@ import pytest
 from approval.core import admission
 from approval.core.admission import Admitted
 from approval.core.audit import Entry, Tag
-from approval.core.call import Outcome, Reason, Verdict
+from approval.core.call import (
+    Factor,
+    OnDisconnect,
+    Outcome,
+    Reason,
+    Requirement,
+    Run,
+    Verdict,
+)
 from approval.core.demand import Count, Demand, Holdings, Offer, Ring
+from approval.core.grantable import Bounds
 from approval.core.ledger import Kind, Reservation
 from approval.core.meters import USES, Draw, Meter, Over, Soft, Usage
 from approval.core.money import Money
@@ -252,6 +261,46 @@ def test_a_refusal_says_until_when(
     assert isinstance(refused, Refusal)
     assert refused.retry_after == wait
     assert meter.name in refused.text
+
+
+LONG = Requirement(
+    factors=(),
+    timeout=timedelta(hours=6),
+    run_within=timedelta(hours=24),
+    distinct=True,
+    not_owner=False,
+    run=Run.ON_APPROVAL,
+    on_disconnect=OnDisconnect.CANCEL,
+    notify=("web",),
+)
+SHORT = replace(LONG, timeout=timedelta(minutes=1), notify=("elsewhere",))
+ANN, FINANCE = Factor(approvers=("ann",)), Factor(approvers=("finance",), approvals=2)
+BOUNDS = Bounds(uses=1, within=timedelta(hours=1), total=None, vary=())
+
+
+@pytest.mark.parametrize(
+    ("verdict", "requirement"),
+    [
+        (ALLOWED, Requirement(factors=(ANN,))),
+        (replace(ALLOWED, terms=LONG), replace(LONG, factors=(ANN,))),
+        # The rule that holds it has the word, and what would hold others has none.
+        (
+            make_verdict(requirement=replace(LONG, factors=(FINANCE,)), terms=SHORT),
+            replace(LONG, factors=(FINANCE, ANN)),
+        ),
+        (
+            make_verdict(requirement=replace(LONG, factors=(FINANCE,), grantable=BOUNDS)),
+            replace(LONG, factors=(FINANCE, ANN)),
+        ),
+    ],
+)
+def test_whoever_may_override_is_asked_under_the_terms_of_what_holds_the_call_or_would(
+    verdict: Verdict, requirement: Requirement
+) -> None:
+    over = Holdings(usage={"asking": Usage(held=700)})
+    found = admission.admit(replace(verdict, demand=demanding(ASKING)), over, NOW)
+    assert isinstance(found, Admitted)
+    assert (found.verdict.outcome, found.verdict.requirement) == (Outcome.GATE, requirement)
 
 
 MINUTE = timedelta(minutes=1)

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from approval.core.call import Outcome, Verdict
+from approval.core.call import Outcome, Requirement, Verdict
 from approval.core.dialects import read_policy
 from approval.core.money import Money
 from approval.core.policy import Policy, combine, evaluate
@@ -283,3 +283,34 @@ def test_where_nobody_may_type_a_price_that_nobody_knows_is_denied() -> None:
     verdict = judge(closed)
     assert (verdict.outcome, verdict.demand) == (Outcome.DENY, None)
     assert codes(verdict) == ["amount:unknown"]
+
+
+# --- how those are asked who may let a call pass a soft limit ---
+
+
+def test_where_no_rule_holds_a_call_the_defaults_say_how_a_soft_limit_is_asked_about() -> None:
+    said = {"require_approval": {"timeout": "6h", "approvers": "legal"}}
+    tools = {"buy": {"spend": spend(None, "day")}, "other": {}}
+    policy = policy_of(tools, defaults=said)
+    terms = judge(policy).terms
+    assert terms == Requirement(factors=(), timeout=timedelta(hours=6))
+    assert (
+        evaluate(policy, Subject(agent="ops", upstream="shop", tool="other", arguments={})).terms
+        is None
+    )
+
+    configured = RequirementDefaults(run_within=timedelta(hours=24), timeout=timedelta(hours=1))
+    document = {"dialect": "approval-1", "version": "1", "default": "deny", "tools": tools}
+    below = read_policy(
+        {**document, "meters": METERS, "defaults": said}, source="p", defaults=configured
+    )
+    assert judge(below).terms == replace(terms, run_within=timedelta(hours=24))
+
+
+def test_of_two_policies_the_strictest_terms_say_how_a_soft_limit_is_asked_about() -> None:
+    charging = {"buy": {"spend": spend(None, "day")}}
+    hours = policy_of(charging, defaults={"require_approval": {"timeout": "6h"}})
+    days = policy_of(charging, defaults={"require_approval": {"timeout": "2d", "distinct": True}})
+    free = policy_of({"buy": {}}, defaults={"require_approval": {"timeout": "1m"}})
+    joined = combine(judge(days), judge(hours), judge(free))
+    assert joined.terms == Requirement(factors=(), timeout=timedelta(hours=6), distinct=True)

@@ -59,7 +59,7 @@ class RateKey:
     """One count. `family` is whose it is; `id` also says with which numbers it counts.
 
     Of a family one id is in use. When a call comes under another, `carry_over` fills it from what
-    is in use, so that a changed limit forgives nothing.
+    all of them remember, so that a changed limit forgives nothing.
     """
 
     id: str
@@ -112,7 +112,7 @@ def take(rate: Rate, n: int, old: Iterable[datetime | None], now: datetime) -> T
 
 
 def carry_over(admitted: Iterable[datetime], rate: Rate) -> Ring:
-    """Fill a new ring with the last of what the one before remembers.
+    """Fill a new ring with the last of what those before it remember.
 
     A counter remembers no instants: give its latest as often as it counted.
     """
@@ -133,7 +133,7 @@ def count(rate: Rate, counted: int, now: datetime) -> int | Wait:
 
 
 def carry_count(admitted: Iterable[datetime], rate: Rate, now: datetime) -> int:
-    """Count what the ring before remembers of the window that a new counter counts in now."""
+    """Count what those before remember of the window that a new counter counts in now."""
     start = count_start(rate, now)
     return sum(at >= start for at in admitted)
 

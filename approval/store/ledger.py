@@ -242,13 +242,13 @@ def _lock_count(connection: Executor, each: Count) -> Sequence[Row[Any]]:
 
 def _ring(connection: Executor, each: Count, family: Sequence[Row[Any]], now: datetime) -> Ring:
     [row] = (row for row in family if row.id == each.key.id)
-    # Of two that were used at the same instant the asked one counts.
-    latest = max(family, key=lambda other: (other.used_at, other.id == row.id))
+    others = [other for other in family if other.id != row.id]
     is_calendar = each.rate.algorithm is Algorithm.CALENDAR
     n, start = row.n, row.start_at
-    if latest.id != row.id:
-        # The limit was changed, or changed back: what counts is what was counted last.
-        n = _carry_over(connection, each, (row, latest), now)
+    if any(other.used_at >= row.used_at for other in others):
+        # The limit was changed, or changed back. A clock may stand still, so of two that were used
+        # at the same instant either may have been the last.
+        n = _carry_over(connection, each, row, others, now)
         start = rates.count_start(each.rate, now)
     if is_calendar:
         return Ring(n=n if start == rates.count_start(each.rate, now) else 0)
@@ -271,24 +271,31 @@ def _slots(connection: Executor, count_id: str) -> dict[int, datetime]:
 
 
 def _carry_over(
-    connection: Executor, each: Count, known: tuple[Row[Any], Row[Any]], now: datetime
+    connection: Executor, each: Count, row: Row[Any], others: Iterable[Row[Any]], now: datetime
 ) -> int:
-    """Fill a count with what it and the one before it remember: a changed limit forgives nothing.
+    """Fill a count with what it and all others of its limit remember: a change forgives nothing.
 
-    Its own memory counts as well: the one before may have been too small to hold all of it.
+    No single one remembers all: the last may have been too small to hold what was before it.
     """
-    own, before = (Counter(_remembered(connection, row)) for row in known)
-    admitted = list((own | before).elements())  # what both remember is the same calls
-    connection.execute(_EMPTY, {"b_id": each.key.id})
+    own = Counter(_remembered(connection, row))
+    known = own
+    for other in others:
+        if other.used_at > now - each.rate.window:
+            # What two of them remember is the same calls.
+            known = known | Counter(_remembered(connection, other))
+    admitted = list(known.elements())
     if each.rate.algorithm is Algorithm.CALENDAR:
         counted = rates.carry_count(admitted, each.rate, now)
         connection.execute(*_count(each, counted, now))
         return counted
-    ring = rates.carry_over(admitted, each.rate)
-    for slot, at in enumerate(ring.slots):
-        connection.execute(*_slot(each.key.id, slot, at))
-    connection.execute(*_count(each, ring.n, now))
-    return ring.n
+    ring, n = rates.carry_over(admitted, each.rate), int(row.n)
+    if Counter(ring.slots) != own:  # while a clock stands still every call comes here
+        n = ring.n
+        connection.execute(_EMPTY, {"b_id": each.key.id})
+        for slot, at in enumerate(ring.slots):
+            connection.execute(*_slot(each.key.id, slot, at))
+    connection.execute(*_count(each, n, now))
+    return n
 
 
 def _remembered(connection: Executor, before: Row[Any]) -> list[datetime]:

@@ -366,6 +366,28 @@ async def test_a_changed_limit_forgives_nothing_nor_does_changing_it_back(
     assert await admits(store, then) == 0
 
 
+@pytest.mark.parametrize("seconds", [0, 1])
+@pytest.mark.parametrize(
+    "steps",
+    [
+        # Changed back while the clock stands still: nobody can tell which was used last.
+        [(ring(10), 5, 5), (ring(11), 6, 6), (ring(10), 10, 0), (ring(11), 1, 0), (ring(12), 3, 1)],
+        [(ring(10), 9, 9), (ring(11), 1, 1), (ring(10), 1, 0), (ring(11), 2, 1), (ring(10), 1, 0)],
+        # A small ring between two large ones remembers less than they do.
+        [(ring(10), 10, 10), (ring(1), 1, 0), (ring(9), 9, 0), (ring(11), 2, 1)],
+        [(ring(5), 5, 5), (ring(2), 1, 0), (ring(6, hours=2), 3, 1), (ring(5), 5, 0)],
+    ],
+)
+async def test_however_often_a_limit_changes_nothing_is_forgiven(
+    store: SqlStore, clock: Clock, steps: list[tuple[Rate, int, int]], seconds: int
+) -> None:
+    for rate, times, admitted in steps:
+        assert await admits(store, rate, times) == admitted
+        clock.advance(seconds=seconds)
+    clock.advance(hours=2)
+    assert await admits(store, steps[0][0], 1) == 1
+
+
 async def test_a_calendar_counter_begins_anew_with_its_window(
     store: SqlStore, clock: Clock
 ) -> None:

@@ -7,20 +7,21 @@ import pytest
 from approval.core.call import Answer, Call, Status
 from approval.core.money import Money
 from approval.core.rulebook import Rulebook
-from approval.errors import Forbidden, NoRoom, NotFound
+from approval.errors import Conflict, Forbidden, NoRoom, NotFound
 from approval.service import Service
 from tests.factories import make_asked, make_rulebook, make_service
 
 TOOL = "create_incoming_phone_number"
 
 
-def rules(on_overrun: str = "freeze") -> Rulebook:
-    spend = {
+def rules(on_overrun: str = "freeze", meters: tuple[str, ...] = ("pot",)) -> Rulebook:
+    spend: dict[str, object] = {
         "amount": {"fixed": "1.15 USD"},
         "actual": {"result": "/structuredContent/amount", "unit": "minor"},
-        "meters": ["pot"],
         "on_overrun": on_overrun,
     }
+    if meters:
+        spend["meters"] = list(meters)
     return make_rulebook(
         {
             "dialect": "approval-1",
@@ -90,3 +91,28 @@ async def test_where_the_policy_only_wants_to_know_nothing_is_frozen(tmp_path: P
         await spent(service, 1, 500)
         assert await service.freezing.listed() == ()
         assert any(b'"overrun":"5.00 USD"' in entry.body for entry in await service.trail())
+
+
+@pytest.mark.parametrize("on_overrun", ["freeze", "alert"])
+async def test_an_overrun_needs_no_meter_to_be_told_and_to_freeze(
+    tmp_path: Path, on_overrun: str
+) -> None:
+    async with make_service(tmp_path, rules=rules(on_overrun, meters=())) as service:
+        overran = await spent(service, 1, 500)
+        assert (overran.status, overran.reservations) == (Status.EXECUTED, ())
+        [told] = [entry.body for entry in await service.trail() if b'"overrun"' in entry.body]
+        assert b'"overrun":"5.00 USD"' in told
+        assert (b'"frozen":true' in told) is (on_overrun == "freeze")
+        with pytest.raises(Conflict, match="draws on no meter"):
+            await service.settling.correct(
+                overran.id, person="dora", evidence="x", actual=Money(500, "USD")
+            )
+        frozen = [each.call_id for each in await service.freezing.listed()]
+        if on_overrun == "alert":
+            assert frozen == []
+            assert (await spent(service, 2, 115)).status is Status.EXECUTED
+            return
+        assert frozen == [overran.id]
+        with pytest.raises(NoRoom):
+            await spent(service, 2, 115)
+        assert (await service._store.verify()).problems == ()

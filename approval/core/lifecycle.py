@@ -132,20 +132,17 @@ class Change:
     """The grant that comes of an approval."""
     refusal: Refusal | None = None
     """Why there was no room, where a call was denied for want of it."""
+    overran: bool = False
+    """Whether the call has just turned out to have taken more than was set aside for it."""
 
     @property
     def freezes(self) -> bool:
         """Say whether the tool is frozen for its agent: the upstream took more than was approved.
 
-        The excess is booked, since the money is gone; it is never treated as permitted. What a
-        person corrects freezes nothing: somebody has looked into it.
+        The excess is booked in the meters that the call draws on, since the money is gone; it is
+        never treated as permitted, whether or not any meter counts it.
         """
-        if self.event is Event.CORRECT:
-            return False
-        overran = any(
-            entry.kind is ledger.Kind.OVERRUN for each in self.bookings for entry in each.entries
-        )
-        return overran and self.call.terms.on_overrun is OnOverrun.FREEZE
+        return self.overran and self.call.terms.on_overrun is OnOverrun.FREEZE
 
     def entry(self) -> Entry:
         """Word the change for the trail. Replaying these yields every call's status and version.
@@ -199,9 +196,21 @@ def move(
             funds=transition.funds,
             actor=actor,
             facts=facts or {},
+            overran=transition.funds in _SETTLED and _is_beyond(call, actual),
         ),
         bookings,
     )
+
+
+_SETTLED: Final = frozenset({Funds.POST, Funds.BY_RULE})
+"""Where it comes out what a call took. A person who corrects that has looked into it already."""
+
+
+def _is_beyond(call: Call, actual: Money | None) -> bool:
+    allowed = call.amount
+    if actual is None or allowed is None or actual.currency != allowed.currency:
+        return False
+    return actual > allowed
 
 
 def booked(change: Change, bookings: Iterable[Booking]) -> Change:

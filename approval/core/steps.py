@@ -245,7 +245,10 @@ def correct(call: Call, *, person: str, evidence: str, actual: Money, now: datet
     _check_amount(call, actual)
     before = correctable(call, actual)
     if not before:
-        raise Conflict(f"nothing was booked for the call in {actual.currency}; nothing to correct")
+        raise Conflict(
+            "nothing was booked for the call, which draws on no meter in"
+            f" {actual.currency}; nothing to correct"
+        )
     if all(each.posted == actual.minor for each in before):
         return Change(call=call)
     facts = {"actual": str(actual), "evidence": evidence}
@@ -402,8 +405,7 @@ def answer(call: Call, found: Answer, *, owner: str, now: datetime) -> Change:
     )
     actual = _took(call, found)
     change = move(done, event, f"service:{owner}", now=now, actual=actual)
-    overrun = any(each.reservation.overran for each in change.bookings)
-    facts = {"overrun": str(actual)} if overrun else {}
+    facts = {"overrun": str(actual)} if change.overran else {}
     return replace(change, answer=found, facts=facts)
 
 

@@ -123,6 +123,10 @@ def _told(tag: Tag, facts: Mapping[str, object]) -> Iterator[object]:
         yield f"up to {facts['up_to']}"
     if tag in _APPROVALS and "amount" in facts:
         yield facts["amount"]
+    if "overrun" in facts:
+        yield f"it took {facts['overrun']}, more than was approved"
+    if facts.get("frozen"):
+        yield "the tool is frozen for its agent"
 
 
 def _gave(tag: Tag, facts: Mapping[str, object]) -> str:

@@ -123,7 +123,7 @@ def test_a_correction_may_be_corrected_and_repeating_it_changes_nothing() -> Non
     [
         (ended(amount=None, reservations=()), usd(1), "has no amount"),
         (ended(), Money(1, "EUR"), "counted in USD, not EUR"),
-        (ended(reservations=()), usd(1), "nothing was booked for the call in USD"),
+        (ended(reservations=()), usd(1), "draws on no meter in USD"),
         (ended(reservations=(BOOKED[1],)), usd(1), "nothing was booked"),
         (ended(reservations=(replace(HELD[0], state=State.VOID),)), usd(1), "nothing was booked"),
     ],

@@ -13,7 +13,7 @@ from approval.core.lifecycle import Change, Event
 from approval.core.meters import Draw, Meter, Usage
 from approval.core.money import Money, Unit
 from approval.core.pointers import Pointer
-from approval.core.price import Actual
+from approval.core.price import Actual, OnError, OnOverrun
 from approval.core.windows import AllTime, Calendar
 from approval.core.windows import Unit as Period
 from tests.core.lives import (
@@ -174,6 +174,51 @@ def test_an_answer_settles_at_what_it_says_and_else_at_what_was_reserved(
     [reservation] = change.call.reservations
     assert (reservation.state, reservation.posted) == (State.POSTED, posted)
     assert change.facts == overrun
+
+
+@pytest.mark.parametrize("metered", [True, False])
+@pytest.mark.parametrize(
+    ("status", "on_error", "took", "overran"),
+    [
+        (Status.EXECUTED, OnError.KEEP, 400, False),
+        (Status.EXECUTED, OnError.KEEP, 401, True),
+        (Status.ERRORED, OnError.KEEP, 401, True),
+        (Status.ERRORED, OnError.POST, 401, True),
+        # Nothing is booked then; that it is said to have taken more is told all the same.
+        (Status.ERRORED, OnError.VOID, 401, True),
+        (Status.ERRORED, OnError.VOID, 400, False),
+        (Status.FAILED, OnError.KEEP, 401, False),
+    ],
+)
+def test_what_is_beyond_the_approved_amount_is_told_and_freezes_whatever_counts_it(
+    status: Status, on_error: OnError, took: int, *, overran: bool, metered: bool
+) -> None:
+    terms = replace(TOOK, on_error=on_error)
+    call = executing_call(amount=PRICE, terms=terms, reservations=(HELD,) if metered else ())
+    body = b'{"result":{"structuredContent":{"took":%d}}}' % took
+    change = steps.answer(call, Answer(status=status, body=body), owner="me", now=LATER)
+    assert (change.overran, change.freezes) == (overran, overran)
+    assert change.entry().facts.get("overrun") == ("4.01 USD" if overran else None)
+    lax = replace(call, terms=replace(terms, on_overrun=OnOverrun.ALERT))
+    change = steps.answer(lax, Answer(status=status, body=body), owner="me", now=LATER)
+    assert (change.overran, change.freezes) == (overran, False)
+
+
+@pytest.mark.parametrize("metered", [True, False])
+@pytest.mark.parametrize(("minor", "freezes"), [(400, False), (900, True)])
+def test_a_doubt_that_took_more_than_was_approved_freezes_whatever_counts_it(
+    minor: int, *, freezes: bool, metered: bool
+) -> None:
+    call = doubtful_call(amount=PRICE, reservations=(HELD,) if metered else ())
+    change = steps.settle(
+        call,
+        executed=True,
+        person="dora",
+        evidence="",
+        now=SETTLE_FROM,
+        actual=Money(minor, "USD"),
+    )
+    assert change.freezes is freezes
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,15 @@ def test_of_an_alert_the_meter_and_its_share_are_told() -> None:
     assert words_of(entry).did == "filled a meter: pot is at 80 % of 50.00 USD"
 
 
+def test_of_an_overrun_it_is_told_what_was_taken_and_what_follows() -> None:
+    facts = {"overrun": "5.00 USD", "frozen": True}
+    entry = Entry(tag=Tag.CALL_SUCCEED, subject="apr_1", actor="service:x", facts=facts)
+    assert words_of(entry).did == (
+        "recorded the answer: executed (it took 5.00 USD, more than was approved)"
+        " (the tool is frozen for its agent)"
+    )
+
+
 def test_calls_without_a_record_have_no_page_to_go_to() -> None:
     entry = Entry(tag=Tag.CALL_DENY, subject="apr_1", actor="policy", facts={"tool": "\x1b"})
     moment = words_of(entry)

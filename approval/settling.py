@@ -48,11 +48,11 @@ class Settling:
         return (await self._advance(call_id, step)).call
 
     async def correct(self, call_id: CallId, *, person: str, evidence: str, actual: Money) -> Call:
-        """Correct what was booked for a call that has ended.
+        """Correct what was booked for a call that has ended, also where all was given back.
 
         Raises:
             Forbidden: Without the right to settle.
-            Conflict: If nothing was booked for the call, or in another currency.
+            Conflict: If the call was never sent or draws on no meter, or in another currency.
         """
         self._check_right(person)
 

@@ -26,7 +26,7 @@ class Kind(enum.StrEnum):
     POST = "post"
     VOID = "void"
     OVERRUN = "overrun"
-    """The upstream took more than was reserved. The one entry that may pass a limit."""
+    """More was taken than is held or booked for it. The one entry that may pass a limit."""
     ADJUST = "adjust"
     """A person corrected downwards what had been posted."""
 
@@ -128,20 +128,24 @@ def void(held: Reservation) -> Booking:
     return _booked(voided, _entry(held, Kind.VOID, held.amount.minor, held.override))
 
 
-def adjust(posted: Reservation, actual: Money) -> Booking:
+def adjust(settled: Reservation, actual: Money) -> Booking:
     """Correct what was booked to what is known now, on a person's word.
 
+    What was given back may turn out to have been spent. Nobody has kept room for it since, so all
+    of it is an overrun, where it was reserved.
+
     Raises:
-        ValueError: If the reservation is not posted, or `actual` is in another currency.
+        ValueError: If the reservation is still held, or `actual` is in another currency.
     """
-    _check(posted, State.POSTED)
-    spent = _minor(posted, actual)
-    back = max(0, posted.posted - spent)
-    released = min(posted.override, back)
+    if settled.state is State.HELD:
+        raise ValueError("the reservation is held: nothing is booked yet that could be corrected")
+    spent = _minor(settled, actual)
+    back = max(0, settled.posted - spent)
+    released = min(settled.override, back)
     return _booked(
-        replace(posted, posted=spent, override=posted.override - released),
-        _entry(posted, Kind.ADJUST, back, released),
-        _entry(posted, Kind.OVERRUN, max(0, spent - posted.posted)),
+        replace(settled, state=State.POSTED, posted=spent, override=settled.override - released),
+        _entry(settled, Kind.ADJUST, back, released),
+        _entry(settled, Kind.OVERRUN, max(0, spent - settled.posted)),
     )
 
 

@@ -22,6 +22,7 @@ from approval.core.call import Answer, Call, Status
 from approval.core.demand import Taken
 from approval.core.issued import Issue
 from approval.core.ledger import Booking, LedgerEntry, Reservation
+from approval.core.meters import USES
 from approval.core.money import Money
 from approval.core.price import OnError, OnOverrun
 from approval.core.refusals import Refusal
@@ -60,7 +61,8 @@ class Funds(enum.StrEnum):
     It is given back on proof alone: an answer that is an error may have spent it, and a doubt keeps
     it. `LOWER` keeps what an approver typed, or may still type, and gives back the rest; where the
     price is known all is kept. `BY_RULE` is the tool's `on_error`; *keep* there books all that was
-    reserved, for an ended call holds nothing, and a person may correct what is booked.
+    reserved, for an ended call holds nothing. `ADJUST` is a person's evidence, which is better than
+    a rule, and than what counted as proof: it books what was given back as well.
     """
 
     NONE = "none"
@@ -110,6 +112,7 @@ TRANSITIONS: Final[Mapping[tuple[Status | None, Event], Transition]] = {
     (Status.IN_DOUBT, Event.SETTLE_FAILED): Transition(Status.FAILED, Funds.VOID),
     (Status.EXECUTED, Event.CORRECT): Transition(Status.EXECUTED, Funds.ADJUST),
     (Status.ERRORED, Event.CORRECT): Transition(Status.ERRORED, Funds.ADJUST),
+    (Status.FAILED, Event.CORRECT): Transition(Status.FAILED, Funds.ADJUST),
 }
 
 
@@ -232,8 +235,9 @@ def _booked(call: Call, funds: Funds, actual: Money | None) -> list[Booking]:
     What is posted moves on a person's word alone, and only where that is known in its currency.
     """
     if funds is Funds.ADJUST:
-        booked_before = correctable(call, actual)
-        return [ledger.adjust(each, _cost(each, actual, kept=False)) for each in booked_before]
+        wrong = [*correctable(call, actual), *_used_after_all(call, actual)]
+        in_order = sorted(wrong, key=lambda each: each.meter_id)
+        return [ledger.adjust(each, _cost(each, actual, kept=False)) for each in in_order]
     held = [each for each in call.reservations if each.state is ledger.State.HELD]
     match _by_rule(funds, call):
         case Funds.VOID:
@@ -248,13 +252,24 @@ def _booked(call: Call, funds: Funds, actual: Money | None) -> list[Booking]:
 
 
 def correctable(call: Call, actual: Money | None) -> list[Reservation]:
-    """Give what was booked for the call in the currency of `actual`: what it may correct."""
+    """Give what the call took, or gave back, in the currency of `actual`: what it may correct."""
     return [
         each
         for each in call.reservations
-        if each.state is ledger.State.POSTED
+        if each.state is not ledger.State.HELD
         and actual is not None
         and each.amount.currency == actual.currency
+    ]
+
+
+def _used_after_all(call: Call, actual: Money | None) -> list[Reservation]:
+    """Give the uses of grants that were given back, where a call turns out to have spent."""
+    if actual is None or actual.minor == 0:
+        return []
+    return [
+        each
+        for each in call.reservations
+        if each.state is ledger.State.VOID and each.amount.currency == USES
     ]
 
 

@@ -234,14 +234,16 @@ def settle(
 def correct(call: Call, *, person: str, evidence: str, actual: Money, now: datetime) -> Change:
     """Correct what was booked for an ended call to what a person knows that it took.
 
-    How it ended stays as it is, and so does what its agent was told. Saying what is booked already
-    changes nothing.
+    What was given back is booked as well: an error that was free by rule, or a failure, may turn
+    out to have spent. How the call ended stays as it is, and so do what its agent was told and a
+    freeze. Saying what is booked already changes nothing.
 
     Raises:
-        Conflict: If nothing was booked for the call, or `actual` is in another currency.
+        Conflict: If the call was never sent, or draws on no meter, or `actual` is in another
+            currency.
     """
     if (call.status, Event.CORRECT) not in TRANSITIONS:
-        raise Conflict(f"the call is {call.status}; only what was booked for a call is corrected")
+        raise Conflict(f"the call is {call.status}; only what a call took that ran is corrected")
     _check_amount(call, actual)
     before = correctable(call, actual)
     if not before:

@@ -157,7 +157,7 @@ class Deciding:
         Raises:
             NotFound: As `see`.
             Forbidden: Without the right to settle.
-            Conflicted: If nothing was booked for it, or in another currency.
+            Conflicted: If it was never sent or draws on no meter, or in another currency.
         """
         call = await self.see(person, call_id)
         try:

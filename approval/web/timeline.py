@@ -123,6 +123,8 @@ def _told(tag: Tag, facts: Mapping[str, object]) -> Iterator[object]:
         yield f"up to {facts['up_to']}"
     if tag in _APPROVALS and "amount" in facts:
         yield facts["amount"]
+    if "actual" in facts:
+        yield f"it took {facts['actual']}"
     if "overrun" in facts:
         yield f"it took {facts['overrun']}, more than was approved"
     if facts.get("frozen"):

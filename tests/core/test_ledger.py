@@ -156,6 +156,21 @@ def test_a_person_corrects_what_was_posted(
     assert booking.reservation.posted == actual
 
 
+@pytest.mark.parametrize("taken", [0, 415])
+def test_what_was_given_back_is_booked_whole_where_it_was_spent_after_all(taken: int) -> None:
+    voided = void(held(taken=taken)).reservation
+    booked = adjust(voided, usd(100))
+    assert moves(booked) == [("overrun", 100, 0)]
+    spent = booked.reservation
+    assert (spent.state, spent.taken, spent.override) == (State.POSTED, 100, 0)
+    assert (spent.meter_id, spent.window_start, spent.at) == (
+        voided.meter_id,
+        voided.window_start,
+        voided.at,
+    )
+    assert moves(adjust(spent, usd(0))) == [("adjust", 100, 0)]
+
+
 def test_what_is_settled_is_settled_and_what_is_not_is_not() -> None:
     posted, voided = post(held(), usd(1)).reservation, void(held()).reservation
     wrongs: tuple[Callable[[Reservation], object], ...] = (
@@ -168,9 +183,8 @@ def test_what_is_settled_is_settled_and_what_is_not_is_not() -> None:
         for wrong in wrongs:
             with pytest.raises(ValueError, match="and not held"):
                 wrong(settled)
-    for unposted in (held(), voided):
-        with pytest.raises(ValueError, match="and not posted"):
-            adjust(unposted, usd(1))
+    with pytest.raises(ValueError, match="the reservation is held"):
+        adjust(held(), usd(1))
 
 
 def test_no_other_currency_settles_it() -> None:

@@ -141,10 +141,10 @@ class Spending(RuleBasedStateMachine):
         typed = usd(min(share, purchase.reservations[0].amount.minor))
         self.book(purchase, [ledger.lower(each, typed) for each in purchase.reservations])
 
-    @precondition(lambda self: self.posted())
+    @precondition(lambda self: self.settled())
     @rule(data=st.data(), actual=st.integers(0, 9))
     def correct(self, data: st.DataObject, actual: int) -> None:
-        purchase = data.draw(st.sampled_from(self.posted()))
+        purchase = data.draw(st.sampled_from(self.settled()))
         self.book(purchase, [ledger.adjust(each, usd(actual)) for each in purchase.reservations])
 
     @rule(hours=st.integers(1, 8))
@@ -260,8 +260,8 @@ class Spending(RuleBasedStateMachine):
     def live(self) -> list[Purchase]:
         return [each for each in self.purchases if each.live]
 
-    def posted(self) -> list[Purchase]:
-        return [each for each in self.purchases if each.reservations[0].state is State.POSTED]
+    def settled(self) -> list[Purchase]:
+        return [each for each in self.purchases if each.ended]
 
     def reservations(self) -> list[Reservation]:
         return [each for purchase in self.purchases for each in purchase.reservations]

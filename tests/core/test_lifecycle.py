@@ -58,6 +58,7 @@ in_doubt   settle_executed executed     post
 in_doubt   settle_failed   failed       void
 executed   correct         executed     adjust
 errored    correct         errored      adjust
+failed     correct         failed       adjust
 """
 ROWS = [line.split() for line in STORY.strip().splitlines()]
 WANTED = {

@@ -3,12 +3,12 @@
 from hypothesis import settings
 from typing_extensions import override
 
+from tests.core.correcting_machine import CorrectingMachine
 from tests.core.dictionary import Dictionary
-from tests.core.money_machine import MoneyMachine
 from tests.factories import Clock
 
 
-class CoreMoney(MoneyMachine):
+class CoreMoney(CorrectingMachine):
     @override
     def make_till(self, clock: Clock) -> Dictionary:
         return Dictionary(clock)

@@ -125,7 +125,6 @@ def test_a_correction_may_be_corrected_and_repeating_it_changes_nothing() -> Non
         (ended(), Money(1, "EUR"), "counted in USD, not EUR"),
         (ended(reservations=()), usd(1), "draws on no meter in USD"),
         (ended(reservations=(BOOKED[1],)), usd(1), "nothing was booked"),
-        (ended(reservations=(replace(HELD[0], state=State.VOID),)), usd(1), "nothing was booked"),
     ],
 )
 def test_only_what_was_booked_is_corrected(call: Call, actual: Money, told: str) -> None:
@@ -133,7 +132,33 @@ def test_only_what_was_booked_is_corrected(call: Call, actual: Money, told: str)
         correct(call, actual)
 
 
-@pytest.mark.parametrize("status", set(Status) - {Status.EXECUTED, Status.ERRORED})
+VOIDED = tuple(replace(each, state=State.VOID) for each in HELD)
+
+
+@pytest.mark.parametrize("status", [Status.ERRORED, Status.FAILED])
+@pytest.mark.parametrize("minor", [1, 100, 115, 500])
+def test_what_was_given_back_is_booked_on_a_persons_evidence(status: Status, minor: int) -> None:
+    """An error that was free by rule did spend, or what was settled as failed did happen."""
+    call = ended(status, reservations=VOIDED)
+    change = correct(call, usd(minor))
+    assert (change.event, change.call.status, change.freezes) == (Event.CORRECT, status, False)
+    # The use of a grant that was given back with it was one after all.
+    assert entries(change) == [(Kind.OVERRUN, "m", minor), (Kind.OVERRUN, "u", 1)]
+    assert [(e.state, e.posted) for e in change.call.reservations] == [
+        (State.POSTED, minor),
+        (State.POSTED, 1),
+    ]
+    assert correct(change.call, usd(minor)) == Change(call=change.call)
+    assert entries(correct(change.call, usd(0))) == [(Kind.ADJUST, "m", minor)]
+
+
+@pytest.mark.parametrize("status", [Status.ERRORED, Status.FAILED])
+def test_that_a_call_took_nothing_changes_nothing_where_all_was_given_back(status: Status) -> None:
+    call = ended(status, reservations=VOIDED)
+    assert correct(call, usd(0)) == Change(call=call)
+
+
+@pytest.mark.parametrize("status", set(Status) - {Status.EXECUTED, Status.ERRORED, Status.FAILED})
 def test_only_a_call_that_ran_is_corrected(status: Status) -> None:
     with pytest.raises(Conflict, match=f"the call is {status}"):
         correct(ended(status), usd(1))

@@ -7,19 +7,19 @@ from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 from typing_extensions import override
 
-from tests.core.money_machine import MoneyMachine
+from tests.core.correcting_machine import CorrectingMachine
 from tests.factories import Clock
 from tests.postgres import Server
 from tests.store.tills import TwoTills
 
 
-class SqliteMoney(MoneyMachine):
+class SqliteMoney(CorrectingMachine):
     @override
     def make_till(self, clock: Clock) -> TwoTills:
         return TwoTills.on_sqlite(clock)
 
 
-class PostgresMoney(MoneyMachine):
+class PostgresMoney(CorrectingMachine):
     server: ClassVar[Server]
 
     @override

@@ -93,3 +93,23 @@ async def test_a_step_that_overlooks_the_cap_of_overrides_is_refused_by_the_data
 
     with pytest.raises(Conflict, match="budget"):
         await store.admit(make_asked(), demand, begin)
+
+
+async def test_what_was_given_back_is_booked_beyond_the_limit_where_it_was_spent_after_all(
+    store: SqlStore,
+) -> None:
+    """Others have taken the room meanwhile; the money is gone all the same."""
+    first = await buy(store, HARD, 90, 1)
+    failed = Answer(status=Status.FAILED, body=b"{}")
+    await store.advance(
+        first.call.id, lambda call, now: steps.answer(call, failed, owner="me", now=now)
+    )
+    assert (await buy(store, HARD, 100, 2)).event is Event.ALLOW
+    actual = Money(120, "USD")
+    await store.advance(
+        first.call.id,
+        lambda call, now: steps.correct(call, person="dora", evidence="", actual=actual, now=now),
+    )
+    assert await store.sums(HARD, await store.now()) == Usage(held=100, posted=120)
+    assert (await buy(store, HARD, 1, 3)).event is Event.DENY
+    assert (await store.verify()).problems == ()

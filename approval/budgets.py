@@ -4,7 +4,7 @@ Nothing here is locked and nothing promised. What admits a call is `core/admissi
 store's lock.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final, TypeAlias
@@ -190,6 +190,20 @@ def known(rules: Rulebook, kept: Iterable[Kept]) -> tuple[Draw, ...]:
                 draw = _nothing(meter, key)
                 found.setdefault(draw.meter_id, draw)
     return tuple(sorted(found.values(), key=_by_name))
+
+
+def limits_of(rules: Rulebook, kept: Sequence[Kept]) -> tuple[Draw, ...]:
+    """Name those of these sums that count under the rules, with nothing drawn.
+
+    Unlike `known` it gives what the grants of the configuration count as well, and nothing else.
+    """
+    of_grants = [
+        _nothing(meter, ((Scope.GRANT, grant.id),))
+        for grant in rules.grants
+        for meter in grants.meters(grant)
+    ]
+    asked = {each.meter_id for each in kept}
+    return tuple(draw for draw in (*known(rules, kept), *of_grants) if draw.meter_id in asked)
 
 
 def visible(

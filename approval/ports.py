@@ -94,6 +94,10 @@ class Freeze:
     at: datetime
 
 
+Limits = Callable[[Sequence[Kept]], Sequence[Draw]]
+"""Names those of these sums that the rules in force limit, with the meters that do."""
+
+
 class Store(Protocol):
     """Keeps calls, the trail and credentials.
 
@@ -144,8 +148,11 @@ class Store(Protocol):
         """Lock these counts, run the step, and write what it says with its audit entry."""
         ...
 
-    async def advance(self, call_id: CallId, step: Step) -> Change:
+    async def advance(self, call_id: CallId, step: Step, limits: Limits | None = None) -> Change:
         """Lock the call, run the step, and write what it says: state, audit entry and notice.
+
+        With `limits` the trail is told of those that are neared by what a call has taken beyond
+        what it held, in the same transaction.
 
         Raises:
             NotFound: If there is no such call. Whatever the step raises passes through.

@@ -16,7 +16,8 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Final, Self
 
-from approval.budgets import Budgets
+from approval import alarms
+from approval.budgets import Budgets, limits_of
 from approval.core import admission, identity, intake, parking, steps
 from approval.core.audit import Entry, Tag, Written
 from approval.core.call import (
@@ -470,11 +471,12 @@ class Service:
         return self.rules.judge_waiting(call)
 
     async def _advance(self, call_id: CallId, step: Step) -> Change:
-        change = await self._store.advance(call_id, step)
+        change = await self._store.advance(call_id, step, partial(limits_of, self.rules))
         self._publish(change)
         return change
 
     def _publish(self, change: Change) -> None:
+        alarms.sound(change)
         if change.event is not None:
             self.released.set()
             self.wakeups.wake(change.call.id, change.call)

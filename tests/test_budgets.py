@@ -8,9 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from approval.budgets import document, known, visible
-from approval.core import canonical
+from approval.budgets import document, known, limits_of, visible
+from approval.core import canonical, grants, meters
 from approval.core.call import Answer, Call, Choice, Status
+from approval.core.grants import Grant
+from approval.core.money import Money
+from approval.core.scopes import Scope
+from approval.ports import Kept
 from approval.service import Service
 from tests.factories import PRICE_PURCHASES, Clock, make_asked, make_rulebook, make_service
 from tests.sending import OK, Upstream, ballot
@@ -236,3 +240,24 @@ async def test_a_call_that_spends_nothing_has_no_budgets(tmp_path: Path) -> None
     async with make_service(tmp_path) as service:
         call = await hold(service, "+1")
         assert (call.price, await service.budgets.lines(call)) == (None, ())
+
+
+async def test_the_limits_of_sums_are_those_of_policies_and_of_configured_grants(
+    service: Service,
+) -> None:
+    await buy(service, "+1")
+    kept = await service._store.kept()
+    grant = Grant(id="file", agent="ops-agent", tools=(), total=Money(500, "USD"))
+    rules = replace(service.rules, grants=(grant,))
+    [total] = grants.meters(grant)
+    key = ((Scope.GRANT, "file"),)
+    of_grant = Kept(
+        meter_id=meters.meter_id(total, key), origin="grant", name="total of the grant", key=key
+    )
+    found = {draw.meter_id: draw.meter for draw in limits_of(rules, (*kept, of_grant))}
+    assert found.keys() == {each.meter_id for each in (*kept, of_grant)}
+    assert found[of_grant.meter_id].limit == Money(500, "USD")
+    # No other is named: not what nobody asked about, nor what means something else now.
+    assert limits_of(rules, ()) == ()
+    assert [draw.meter_id for draw in limits_of(rules, (of_grant,))] == [of_grant.meter_id]
+    assert limits_of(rules, (replace(kept[0], meter_id="other"),)) == ()

@@ -135,6 +135,8 @@ class Change:
     """The grant that comes of an approval."""
     refusal: Refusal | None = None
     """Why there was no room, where a call was denied for want of it."""
+    alerts: tuple[Entry, ...] = ()
+    """What the trail is told beside it of meters that it fills; the store adds them."""
     overran: bool = False
     """Whether the call has just turned out to have taken more than was set aside for it."""
 

@@ -325,6 +325,17 @@ def usage(
     return found
 
 
+def with_it(connection: Executor, draw: Draw, booked: Reservation, now: datetime) -> Usage | None:
+    """Read the sums where a call was booked, with it; None where it has rolled out of what counts.
+
+    Of a calendar it is the row in which the call was reserved, which may have ended since.
+    """
+    window = draw.meter.window
+    if not isinstance(window, Rolling):
+        return _seen(connection, draw, booked.window_start, None)
+    return _rolled(connection, draw, window, now, "") if booked.at > window.start(now) else None
+
+
 def _rolled(
     connection: Executor, draw: Draw, window: Rolling, now: datetime, without: str
 ) -> Usage:

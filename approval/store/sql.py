@@ -29,7 +29,6 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
-from approval.core import alerting
 from approval.core.admission import Counted
 from approval.core.audit import Entry, Written
 from approval.core.call import Answer, Attempt, Call, CallId, CallPage, Listener, Status, ToolCall
@@ -38,8 +37,8 @@ from approval.core.intake import REDELIVER
 from approval.core.ledger import Reservation
 from approval.core.lifecycle import Change, Event
 from approval.errors import Conflict, NotFound, Refused
-from approval.ports import Admission, Claiming, Counting, Covering, Credential, Step
-from approval.store import freezing, granting, ledger, pending, rows
+from approval.ports import Admission, Claiming, Counting, Covering, Credential, Limits, Step
+from approval.store import alerts, freezing, granting, ledger, pending, rows
 from approval.store.prepared import Columns, Executor, Write
 from approval.store.tables import (
     FILED,
@@ -166,7 +165,7 @@ def admit(
     match change.event:
         case Event.HOLD | Event.ALLOW:
             _insert(work, change, demand)
-            work.entries += alerting.alerts(change, demand, held)
+            return alerts.reserved(work, change, demand, held)
         case Event.DENY:
             work.entries.append(change.entry())  # nothing is kept of it but this
         case None:
@@ -195,8 +194,7 @@ def claim(work: Work, call_id: CallId, claiming: Claiming) -> Change:
     change = step(before, held, work.now)
     if change.event is not None:
         _save(work, before, change, demand)
-        work.entries += alerting.alerts(change, demand, held)
-    return change
+    return alerts.reserved(work, change, demand, held)
 
 
 def _refuse_reused_key(work: Work, asked: ToolCall) -> None:
@@ -219,13 +217,13 @@ def _refuse_reused_key(work: Work, asked: ToolCall) -> None:
         raise Refused("key_reused", "This key already stands for another call; choose a new key.")
 
 
-def advance(work: Work, call_id: CallId, step: Step) -> Change:
+def advance(work: Work, call_id: CallId, step: Step, limits: Limits | None = None) -> Change:
     """Read the call under the lock, run the step, write what it says."""
     before = _get(work.connection, _CALL_TO_CHANGE, call_id)
     change = step(before, work.now)
     if change.event is not None:
         _save(work, before, change)
-    return change
+    return alerts.booked(work, change, limits)
 
 
 # Built once: making an `update` with its values anew takes longer than the database does over it.

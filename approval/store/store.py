@@ -26,6 +26,7 @@ from approval.ports import (
     Credential,
     Freeze,
     Kept,
+    Limits,
     Step,
     TrailReport,
 )
@@ -176,8 +177,9 @@ class SqlStore:
     async def count(self, counts: tuple[Count, ...], step: Counting) -> Counted:
         return await self._engine.write(partial(sql.count, counts=counts, step=step))
 
-    async def advance(self, call_id: CallId, step: Step) -> Change:
-        return await self._engine.write(partial(sql.advance, call_id=call_id, step=step))
+    async def advance(self, call_id: CallId, step: Step, limits: Limits | None = None) -> Change:
+        unit = partial(sql.advance, call_id=call_id, step=step, limits=limits)
+        return await self._engine.write(unit)
 
     async def usage(
         self, draws: Collection[Draw], *, without: CallId | None = None

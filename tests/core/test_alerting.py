@@ -1,11 +1,11 @@
-"""The trail is told when an admission brings a meter to a share of its limit, and only then."""
+"""The trail is told when a call brings a meter to a share of its limit, and only then."""
 
 from datetime import timedelta
 
 import pytest
 
 from approval.core import ledger
-from approval.core.alerting import alerts
+from approval.core.alerting import alerts, booked
 from approval.core.audit import Entry, Tag
 from approval.core.demand import Demand, Holdings
 from approval.core.ledger import Booking
@@ -120,3 +120,81 @@ def test_what_is_given_back_or_booked_reaches_nothing_nor_does_an_unknown_meter(
         assert told(draw, Usage(held=60), booking) == []
     change = Change(call=make_call(), event=Event.HOLD, bookings=(held,))
     assert list(alerts(change, None, Holdings())) == []
+
+
+def told_later(draw: Draw, after: Usage | None, booking: Booking) -> list[Entry]:
+    change = Change(call=make_call(), event=Event.SUCCEED, actor="service:me", bookings=(booking,))
+    return list(booked(change, {draw.meter_id: draw}, {draw.meter_id: after}))
+
+
+@pytest.mark.parametrize(
+    ("others", "reserved", "took", "percents"),
+    [
+        (0, 40, 49, []),
+        (0, 40, 50, [50]),
+        (0, 50, 50, []),
+        (10, 50, 90, [80, 100]),
+        (0, 10, 300, [50, 80, 100]),
+        (40, 30, 10, []),
+        (0, 100, 130, []),
+        (0, 100, 0, []),
+    ],
+)
+def test_what_is_booked_beyond_what_was_held_reaches_shares(
+    others: int, reserved: int, took: int, percents: list[int]
+) -> None:
+    draw = drawing(usd(reserved), usd(100))
+    held = ledger.reserve(draw, Usage(), NOW)
+    assert held is not None
+    posted = ledger.post(held.reservation, usd(took))
+    found = told_later(draw, Usage(held=others, posted=took), posted)
+    assert [entry.facts["percent"] for entry in found] == percents
+    assert all(entry.tag is Tag.METER_ALERT for entry in found)
+    # The same from nothing, where it was given back before.
+    again = ledger.adjust(ledger.void(held.reservation).reservation, usd(took))
+    found = told_later(draw, Usage(held=others, posted=took), again)
+    marks = [each for each in (50, 80, 100) if others < each <= others + took]
+    assert [entry.facts["percent"] for entry in found] == marks
+
+
+def test_a_correction_upwards_reaches_shares_and_one_downwards_none() -> None:
+    draw = drawing(usd(40), usd(100))
+    held = ledger.reserve(draw, Usage(), NOW)
+    assert held is not None
+    posted = ledger.post(held.reservation, usd(40)).reservation
+    up = ledger.adjust(posted, usd(85))
+    [first, second] = told_later(draw, Usage(posted=85), up)
+    assert (first.facts["percent"], second.facts["percent"]) == (50, 80)
+    assert (first.facts["used"], first.actor) == ("0.85 USD", "service:me")
+    down = ledger.adjust(up.reservation, usd(60))
+    assert told_later(draw, Usage(posted=60), down) == []
+
+
+def test_what_people_let_pass_counts_towards_no_share_later_either() -> None:
+    draw, usage = drawing(usd(10), usd(100)), Usage(held=100)
+    held = ledger.reserve(draw, usage, NOW, override=True)
+    assert held is not None
+    assert held.reservation.override == 10
+    less = ledger.post(held.reservation, usd(4))
+    assert told_later(draw, Usage(held=100, posted=4, overridden=4), less) == []
+
+
+def test_of_a_calendar_the_window_is_named_and_of_others_none() -> None:
+    for window in (Calendar(unit=Unit.DAY), Rolling(span=timedelta(days=1)), AllTime()):
+        draw = drawing(usd(10), usd(100), window)
+        held = ledger.reserve(draw, Usage(), NOW)
+        assert held is not None
+        [entry] = told_later(draw, Usage(posted=60), ledger.post(held.reservation, usd(60)))
+        named = isinstance(window, Calendar)
+        start = "2026-11-21T00:00:00+00:00"
+        assert entry.facts.get("window") == (start if named else None)
+
+
+def test_what_no_longer_counts_or_has_no_limit_reaches_nothing() -> None:
+    draw = drawing(usd(10), usd(100))
+    held = ledger.reserve(draw, Usage(), NOW)
+    assert held is not None
+    overrun = ledger.post(held.reservation, usd(60))
+    assert told_later(draw, None, overrun) == []
+    change = Change(call=make_call(), event=Event.SUCCEED, bookings=(overrun,))
+    assert list(booked(change, {}, {})) == []

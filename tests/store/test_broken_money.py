@@ -21,7 +21,7 @@ from approval.core.lifecycle import Change, Event
 from approval.core.money import CAP, Money
 from approval.core.price import OnError
 from approval.core.rulebook import Rulebook
-from approval.ports import Admission, Covering, Step
+from approval.ports import Admission, Covering, Limits, Step
 from approval.store import ledger, sql
 from approval.store.store import SqlStore
 from approval.store.work import Work
@@ -100,11 +100,11 @@ class RefundsErrors(SqlStore):
     """Gives the money back when the upstream answers with an error, whatever the policy says."""
 
     @override
-    async def advance(self, call_id: CallId, step: Step) -> Change:
+    async def advance(self, call_id: CallId, step: Step, limits: Limits | None = None) -> Change:
         def broken(call: Call, now: datetime) -> Change:
             return step(replace(call, terms=replace(call.terms, on_error=OnError.VOID)), now)
 
-        return await super().advance(call_id, broken)
+        return await super().advance(call_id, broken, limits)
 
 
 class LocksInTheOrderAsked(SqlStore):

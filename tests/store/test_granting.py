@@ -296,3 +296,23 @@ async def test_decision_and_grant_are_one_or_neither_is(store: SqlStore) -> None
     assert await store.get(held.id) == held
     assert await store.trail() == before
     assert len((await store.grants()).grants) == 1
+
+
+async def test_what_a_call_took_beyond_its_price_reaches_the_shares_of_its_grant(
+    store: SqlStore,
+) -> None:
+    await keep(store, grant(total="10.00 USD", uses=9))
+    begun = await ask(store, 1)
+    assert begun.call.grant == "grt_1"
+    done = Answer(status=Status.EXECUTED, body=b"{}")
+    await store.advance(
+        begun.call.id, lambda call, now: steps.answer(call, done, owner="me", now=now)
+    )
+
+    def correct(call: Call, now: datetime) -> Change:
+        spent = Money(850, "USD")
+        return steps.correct(call, person="dora", evidence="", actual=spent, now=now)
+
+    change = await store.advance(begun.call.id, correct, lambda kept: ())
+    told = [(entry.facts["meter"], entry.facts["percent"]) for entry in change.alerts]
+    assert told == [("total of the grant", 50), ("total of the grant", 80)]

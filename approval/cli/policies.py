@@ -14,19 +14,23 @@ from approval.catalogue.importing import Imported, Origin, import_text, promotab
 from approval.catalogue.linting import Remark, Severity
 from approval.catalogue.linting import lint as remarks_on
 from approval.catalogue.writing import to_json, to_toml
+from approval.cli import taking
 from approval.cli.orders import Foreign
 from approval.cli.terminal import Declined, complain, hint, say, write_json
 from approval.config import load
-from approval.core import canonical
-from approval.core.call import Outcome, Requirement, Verdict, requirement_facts
+from approval.core import admission, canonical
+from approval.core.admission import Admitted
+from approval.core.call import Outcome, Requirement, ToolCall, Verdict, requirement_facts
 from approval.core.canonical import JSON, Number, quoted
 from approval.core.conditions import Truth
 from approval.core.explaining import Asked, Looked, Opinion, Trace, trace
+from approval.core.foreseeing import Foresight, foresee
 from approval.core.identity import barred_from
 from approval.core.paths import MISSING
 from approval.core.rulebook import Rulebook
 from approval.errors import Misconfigured, Refused, Unreadable
 from approval.gateway import answers, tools
+from approval.store.store import wall_clock
 
 MAX_FILE: Final = canonical.MAX_BODY + 1
 VERDICTS: Final = {Outcome.ALLOW: 0, Outcome.GATE: 3, Outcome.DENY: 4}
@@ -139,16 +143,30 @@ def _write_new(out: Path, text: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explained:
-    """A verdict with the way to it. `refused` is why no such call could be read or held at all."""
+    """A verdict with the way to it. `refused` is why no such call could be read or held at all.
+
+    `foresight` is what limits and grants make of a call that no policy denies.
+    """
 
     refused: Unreadable | None = None
     trace: Trace | None = None
+    foresight: Foresight | None = None
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """What policy says and, where that is no denial, what limits and grants make of it."""
+        if self.trace is None or self.foresight is None:
+            return None if self.trace is None else self.trace.verdict
+        admitted = self.foresight.admitted
+        if isinstance(admitted, Admitted):
+            return admitted.verdict
+        return admission.denied(self.trace.verdict, admitted)
 
     @property
     def outcome(self) -> Outcome:
         if self.refused is not None or self.trace is None:
             return Outcome.DENY
-        return self.trace.verdict.outcome
+        return self.trace.verdict.outcome if self.foresight is None else self.foresight.outcome
 
     @property
     def told(self) -> str:
@@ -156,12 +174,14 @@ class Explained:
         if self.refused is not None:
             refused = Refused(self.refused.reason, str(self.refused))
             return answers.tell_refused(refused).text
+        if self.foresight is not None and not isinstance(self.foresight.admitted, Admitted):
+            return answers.tell_no_room(admission.no_room(self.foresight.admitted)).text
         if self.trace is None or self.outcome is Outcome.ALLOW:
             return ""
         verdict = self.trace.verdict
         if self.outcome is Outcome.DENY:
             return answers.tell_denied(verdict).text
-        holding = [o.verdict for o in self.trace.opinions if o.verdict.outcome is Outcome.GATE]
+        holding = [o.verdict for o in self.trace.opinions if o.verdict.outcome is verdict.outcome]
         why = " ".join(reason.text for each in holding for reason in each.reasons)
         return "NOT EXECUTED: it waits for approval. " + quoted(why, answers.MAX_REASON)
 
@@ -201,12 +221,17 @@ def _question(file: Path, document: JSON) -> tuple[dict[str, str], JSON]:
 
 def _explained(rules: Rulebook, asked: Mapping[str, str], arguments: JSON) -> Explained:
     found = trace(rules, asked["agent"], asked["upstream"], asked["tool"], arguments)
-    if found.verdict.outcome is Outcome.GATE:
-        try:
-            canonical.canonical_arguments(arguments)
-        except Unreadable as error:
-            return Explained(refused=error, trace=found)
-    return Explained(trace=found)
+    verdict = found.verdict
+    if verdict.outcome is Outcome.DENY:
+        return Explained(trace=found)
+    spends = verdict.demand is not None and verdict.demand.spends
+    kept = spends or verdict.outcome is Outcome.GATE
+    try:
+        exact = canonical.canonical_arguments if kept else canonical.write
+        call = ToolCall(**asked, arguments=exact(arguments))
+    except Unreadable as error:
+        return Explained(refused=error, trace=found)
+    return Explained(trace=found, foresight=foresee(rules, call, verdict, wall_clock()))
 
 
 def _tell(rules: Rulebook, asked: Mapping[str, str], found: Explained) -> None:
@@ -215,6 +240,8 @@ def _tell(rules: Rulebook, asked: Mapping[str, str], found: Explained) -> None:
     else:
         say("read         strictly: every reader reads it so")
         _tell_steps(asked, found.trace)
+        for line in taking.end(found.trace, found.foresight):
+            say(line)
         if found.refused is not None:
             say(f"exact form   refused: {found.refused}")
     style = {Outcome.ALLOW: "bold green", Outcome.GATE: "bold yellow", Outcome.DENY: "bold red"}
@@ -239,6 +266,8 @@ def _tell_steps(asked: Mapping[str, str], found: Trace) -> None:
             say(f"  default    {f'{listing.path} lists the tool' if listing else default}")
         for rule in opinion.rules:
             _tell_rule(rule)
+        for line in taking.steps(opinion):
+            say(f"  {line}")
         say(f"  verdict    {opinion.verdict.outcome}: {_codes(opinion.verdict)}")
 
 
@@ -267,7 +296,7 @@ def _factors(
 
 
 def _demand(found: Explained) -> Requirement | None:
-    return None if found.trace is None else found.trace.verdict.requirement
+    return None if found.verdict is None else found.verdict.requirement
 
 
 def _explained_facts(
@@ -281,7 +310,8 @@ def _explained_facts(
         "refused": None if refused is None else {"code": refused.reason, "text": str(refused)},
         "access": None if way is None else {"granted": not way.no_access, "why": way.no_access},
         "policies": [] if way is None else [_opinion_facts(each) for each in way.opinions],
-        "reasons": [] if way is None else _reasons(way.verdict),
+        "reasons": [] if found.verdict is None else _reasons(found.verdict),
+        **taking.end_facts(way, found.foresight),
         "requirement": None if demand is None else requirement_facts(demand),
         "may_approve": []
         if demand is None
@@ -299,6 +329,7 @@ def _opinion_facts(opinion: Opinion) -> dict[str, object]:
         "listed_by": None if opinion.listing is None else opinion.listing.path,
         "default": opinion.default,
         "rules": [_rule_facts(rule) for rule in opinion.rules],
+        **taking.step_facts(opinion),
         "outcome": str(opinion.verdict.outcome),
         "reasons": _reasons(opinion.verdict),
     }

@@ -5,15 +5,18 @@ a property holds it equal to `Rulebook.judge`. A kind of rule that is added show
 once `_KINDS` has a word for it.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from approval.core.call import Verdict
 from approval.core.canonical import JSON
 from approval.core.conditions import Condition, Truth
+from approval.core.demand import Count
+from approval.core.meters import Draw
 from approval.core.policy import (
     DenyIf,
     Finding,
+    Plan,
     Policy,
     Require,
     RequireApproval,
@@ -26,6 +29,7 @@ from approval.core.policy import (
     plan_for,
     quoted_by,
 )
+from approval.core.price import Quote
 from approval.core.rulebook import NO_ACCESS, Rulebook, subject_of
 from approval.core.subject import Subject
 
@@ -53,14 +57,29 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Priced:
+    """What one `spend` makes of the call: its price, what it objects, what it would draw on."""
+
+    path: str
+    quote: Quote
+    finding: Finding | None
+    draws: tuple[Draw, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Opinion:
-    """What one policy makes of the call. `rules` is empty where the tool's name settles it."""
+    """What one policy makes of the call. `rules` is empty where the tool's name settles it.
+
+    `prices` and `counts` are shown of a call that is denied too, though it then takes nothing.
+    """
 
     source: str
     default: str
     hiding: ToolPattern | None
     listing: ToolPattern | None
     rules: tuple[Asked, ...]
+    prices: tuple[Priced, ...]
+    counts: tuple[Count, ...]
     verdict: Verdict
 
 
@@ -99,12 +118,16 @@ def _turned_away(why: str) -> Trace:
 
 def _opinion(policy: Policy, subject: Subject) -> Opinion:
     asked: list[Asked] = []
+    prices: tuple[Priced, ...] = ()
+    counts: tuple[Count, ...] = ()
     hiding = listing = None
     path = ""
     try:
         plan = plan_for(policy, subject.tool)
         hiding, listing = _meeting(policy.hidden, subject), _meeting(policy.listed, subject)
         quotes = quoted_by(plan, subject)
+        prices = tuple(_prices(plan, quotes, subject))
+        counts = tuple(each for limit in plan.limits for each in limit.demand(subject).counts)
         facts = facts_for(subject, quotes)
         for rule in plan.rules:
             path = rule.path
@@ -119,12 +142,24 @@ def _opinion(policy: Policy, subject: Subject) -> Opinion:
         hiding=hiding,
         listing=listing,
         rules=tuple(asked),
+        prices=prices,
+        counts=counts,
         verdict=verdict,
     )
 
 
 def _meeting(patterns: Iterable[ToolPattern], subject: Subject) -> ToolPattern | None:
     return next((pattern for pattern in patterns if pattern.matches(subject.tool)), None)
+
+
+def _prices(plan: Plan, quotes: Iterable[Quote], subject: Subject) -> Iterator[Priced]:
+    for charge, quote in zip(plan.charges, quotes, strict=True):
+        yield Priced(
+            path=charge.path,
+            quote=quote,
+            finding=charge.judge(quote),
+            draws=charge.demand(quote, subject).draws,
+        )
 
 
 def _ask(rule: Rule, facts: Mapping[str, object]) -> Asked:

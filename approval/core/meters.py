@@ -217,7 +217,7 @@ def refusal(
 ) -> Refusal:
     """Word why a call does not fit. `rolled_out` is `room_at`, for a window that rolls."""
     meter = draw.meter
-    limit = f"The limit {meter.name} is {_plain(meter.limit)} {_each(meter.window)}"
+    limit = f"The limit {meter.name} is {limit_words(meter)}"
     if draw.amount.currency != meter.limit.currency:
         return Refusal(
             code="currency", text=f"{limit}; this call needs {draw.amount}, which it cannot count."
@@ -236,6 +236,11 @@ def refusal(
         text = f"{text} There is room from {worded_instant(rolled_out)}."
         return Refusal(code="limit", text=text, retry_after=max(rolled_out - now, timedelta(0)))
     return Refusal(code="limit", text=text)
+
+
+def limit_words(meter: Meter) -> str:
+    """Word a limit and how often it is given: `5.00 USD a day`."""
+    return f"{_plain(meter.limit)} {_each(meter.window)}"
 
 
 def _each(window: Window) -> str:

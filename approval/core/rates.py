@@ -140,14 +140,17 @@ def carry_count(admitted: Iterable[datetime], rate: Rate, now: datetime) -> int:
 
 def refusal(rate: Rate, wait: Wait) -> Refusal:
     """Word why there is no room. It names the limit, not the one whose count it is."""
+    again = worded_wait(wait.retry_after)
+    text = f"The limit of {limit_words(rate)} is reached. Try again in {again}."
+    return Refusal(code="rate", text=text, retry_after=wait.retry_after)
+
+
+def limit_words(rate: Rate) -> str:
+    """Word a limit: `10 calls in any minute for each agent`."""
     calls = "1 call" if rate.max == 1 else f"{rate.max} calls"
     for_each = f" for each {' and '.join(rate.scope)}" if rate.scope else ""
     in_any = "in each" if rate.algorithm is Algorithm.CALENDAR else "in any"
-    text = (
-        f"The limit of {calls} {in_any} {worded_span(rate.window)}{for_each} is reached."
-        f" Try again in {worded_wait(wait.retry_after)}."
-    )
-    return Refusal(code="rate", text=text, retry_after=wait.retry_after)
+    return f"{calls} {in_any} {worded_span(rate.window)}{for_each}"
 
 
 def _rate_key(rate: Rate, key: Sequence[object]) -> RateKey:

@@ -221,6 +221,7 @@ def test_every_step_of_a_gate_is_shown(tmp_path: Path) -> None:
         f"  rule       /tools/{BUY}/deny_if/0: false → no objection",
         "               args.price gt 5: false, saw 2",
         f"  verdict    allow: listed /tools/{BUY}",
+        "left out     grants that were issued (approval grants)",
         "verdict      gate",
         "approve      1 of ann, bob (may decide: ann, bob)",
         "approve      within 0:15:00; then it expires",
@@ -312,6 +313,9 @@ def test_scripts_get_every_step(tmp_path: Path) -> None:
         "outcome": "deny",
         "refused": None,
         "access": {"granted": True, "why": ""},
+        "grants": [],
+        "admission": None,
+        "left_out": [],
         "requirement": None,
         "may_approve": [],
     }

@@ -206,3 +206,47 @@ def test_a_rule_is_shown_to_hold_when_its_conditions_do(truths: list[bool | None
     conditions = tuple(Condition(path=path, test=Fixed(truth)) for truth in truths)
     [rule] = trace(with_conditions(*conditions), "ops-agent", "shop", "buy", {}).opinions[0].rules
     assert rule.truth is holds(conditions, {})
+
+
+# --- prices and limits ---
+
+PRICED: Mapping[str, object] = {
+    "dialect": "approval-1",
+    "version": "1",
+    "default": "deny",
+    "tools": {
+        "pay": {
+            "spend": {
+                "amount": {"argument": "/n", "unit": "major", "currency": "USD"},
+                "per_call": "100.00 USD",
+                "meters": ["pot"],
+            },
+            "rate_limit": {"max": 2, "window": 60},
+        }
+    },
+    "meters": {"pot": {"limit": "50.00 USD", "window": {"all_time": True}, "scope": ["agent"]}},
+}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "price", "code", "drawn"),
+    [
+        ({"n": 5}, "5.00 USD", None, ["5.00 USD"]),
+        ({"n": 70}, "70.00 USD", None, ["70.00 USD"]),
+        ({"n": 101}, None, "amount:per_call", []),
+        ({"n": "5"}, None, "amount:text_not_allowed", []),
+        ({}, None, "amount:absent", []),
+    ],
+)
+def test_the_price_is_shown_with_what_it_draws_on(
+    arguments: JSON, price: str | None, code: str | None, drawn: list[str]
+) -> None:
+    [opinion] = trace(shop(PRICED), "ops-agent", "shop", "pay", arguments).opinions
+    [priced] = opinion.prices
+    assert priced.path == "/tools/pay/spend"
+    assert (str(priced.quote.reserve) if priced.quote.reserve else None) == price
+    assert (priced.finding.reason.code if priced.finding else None) == code
+    assert [(draw.meter.name, str(draw.amount)) for draw in priced.draws] == [
+        ("pot", each) for each in drawn
+    ]
+    assert [count.rate.path for count in opinion.counts] == ["/tools/pay/rate_limit"]

@@ -4,9 +4,8 @@ It stands here and not in the core, for it judges nothing: it is advice, and is 
 against the catalogue of tools too. A new check is a function named in `_CHECKS`.
 """
 
-import enum
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import reduce
 
 from approval.catalogue.overlaps import (
@@ -17,6 +16,8 @@ from approval.catalogue.overlaps import (
     meets_everything,
     says_nothing,
 )
+from approval.catalogue.scenes import Remark, Scene, Severity
+from approval.catalogue.spends import idle_meters, unbounded, uncapped, unpayable
 from approval.core.call import Outcome, Reason, Requirement
 from approval.core.canonical import quoted
 from approval.core.conditions import Condition
@@ -37,46 +38,10 @@ from approval.core.rulebook import Rulebook, subject_of
 from approval.core.subject import facts_of
 
 
-class Severity(enum.StrEnum):
-    """How bad: an error guards nothing or asks nobody, a note is for whoever has time."""
-
-    ERROR = "error"
-    WARNING = "warning"
-    NOTE = "note"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Remark:
-    """One thing that is probably not meant: where it stands, and the remedy."""
-
-    severity: Severity
-    code: str
-    source: str
-    path: str
-    what: str
-    remedy: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scene:
-    """One policy where it is in force: for these agents, alone or `above` an upstream's own."""
-
-    policy: Policy
-    upstream: str
-    askers: tuple[Agent, ...]
-    directory: Directory
-    above: Policy | None = None
-
-    def remark(self, severity: Severity, code: str, path: str, what: str, remedy: str) -> Remark:
-        source = self.policy.source
-        return Remark(
-            severity=severity, code=code, source=source, path=path, what=what, remedy=remedy
-        )
-
-
 def lint(rules: Rulebook) -> tuple[Remark, ...]:
     """Give every remark once, the worst first."""
-    found = (remark for scene in _scenes(rules) for check in _CHECKS for remark in check(scene))
+    found = [remark for scene in _scenes(rules) for check in _CHECKS for remark in check(scene)]
+    found += idle_meters(rules)
     order = list(Severity)
     return tuple(sorted(dict.fromkeys(found), key=lambda remark: order.index(remark.severity)))
 
@@ -323,4 +288,7 @@ _CHECKS: tuple[Callable[[Scene], Iterator[Remark]], ...] = (
     _closed_narrowing,
     _never_met,
     _no_spare,
+    unpayable,
+    unbounded,
+    uncapped,
 )

@@ -11,8 +11,8 @@ import typer
 
 from approval.catalogue.carrying import Change
 from approval.catalogue.importing import Imported, Origin, import_text, promotable
-from approval.catalogue.linting import Remark, Severity
 from approval.catalogue.linting import lint as remarks_on
+from approval.catalogue.scenes import Remark, Severity
 from approval.catalogue.writing import to_json, to_toml
 from approval.cli import taking
 from approval.cli.orders import Foreign

@@ -1,7 +1,6 @@
 """Read what limits and frees calls across upstreams: the shared `[meters]`, and `[[grants]]`."""
 
 from collections.abc import Iterator, Mapping
-from typing import Final
 
 from approval.config.checks import Names
 from approval.config.document import Document
@@ -10,12 +9,9 @@ from approval.core.canonical import quoted
 from approval.core.document import open_document
 from approval.core.grants import Grant
 from approval.core.limits import read_grants, read_meters
-from approval.core.meters import Meter
+from approval.core.meters import SHARED, Meter
 from approval.core.policy import Mention
 from approval.errors import Misconfigured
-
-ORIGIN: Final = "[meters]"
-"""Where the shared meters belong, for the names of their sums: no policy is called so."""
 
 
 def shared_meters(document: Document, names: Names) -> Mapping[str, Meter]:
@@ -25,7 +21,7 @@ def shared_meters(document: Document, names: Names) -> Mapping[str, Meter]:
         root = open_document(
             document.table("meters"), source=str(document.path), pointer="/meters"
         ).root
-        meters = read_meters(root, origin=ORIGIN, people=people)
+        meters = read_meters(root, origin=SHARED, people=people)
         root.settle()
     except Misconfigured as error:
         document.problems.take(error.problems)

@@ -20,6 +20,9 @@ from approval.core.windows import AllTime, Calendar, Rolling, Unit, Window
 USES: Final = "use"
 """The unit of a meter that counts calls. No code of a currency is in small letters."""
 
+SHARED: Final = "[meters]"
+"""The origin of the meters that all upstreams share: no policy is called so."""
+
 ALERTS: Final = (50, 80, 100)
 """Percentages of a limit at which people are told."""
 

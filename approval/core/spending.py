@@ -115,6 +115,17 @@ def read_amount(place: Place, currencies: Currencies = ISO) -> Money | None:
     return money
 
 
+def codes(source: Source) -> set[str]:
+    """Name the currencies that a source is known to be in."""
+    match source:
+        case Fixed(price=money) | Ask(up_to=money) | AtMost(bound=money):
+            return {money.currency}
+        case Table(rows=rows):
+            return {money.currency for money in rows.values()}
+        case Argument(notation=notation) | Sum(notation=notation):
+            return {notation.currency} if isinstance(notation.currency, str) else set()
+
+
 # --- sources ---
 
 
@@ -329,7 +340,7 @@ def _check_per_call(place: Place, source: Source, spend: Spend) -> None:
     cap = spend.per_call
     if cap is None:
         return
-    if any(code != cap.currency for code in _codes(source)):
+    if any(code != cap.currency for code in codes(source)):
         place.complain(f"this is in {cap.currency}, and the amount is not; write both in one")
         return
     match source:
@@ -338,17 +349,6 @@ def _check_per_call(place: Place, source: Source, spend: Spend) -> None:
             place.complain(f"this is below the amount, {told}; no such call could ever pass")
         case _:
             pass
-
-
-def _codes(source: Source) -> set[str]:
-    """Name the currencies that a source is known to be in."""
-    match source:
-        case Fixed(price=money) | Ask(up_to=money) | AtMost(bound=money):
-            return {money.currency}
-        case Table(rows=rows):
-            return {money.currency for money in rows.values()}
-        case Argument(notation=notation) | Sum(notation=notation):
-            return {notation.currency} if isinstance(notation.currency, str) else set()
 
 
 def _names(place: Place) -> tuple[str, ...]:

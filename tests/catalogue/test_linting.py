@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from approval.catalogue.linting import Remark, Severity, lint
+from approval.catalogue.linting import lint
+from approval.catalogue.scenes import Remark, Severity
 from approval.core.dialects import read_policy
 from approval.core.identity import Agent, Directory, Person
 from approval.core.policy import Policy

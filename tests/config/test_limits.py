@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from approval.config.limits import ORIGIN
 from approval.core.grants import Origin
+from approval.core.meters import SHARED
 from approval.core.money import Money
 from tests.config.files import VALID, problems, read
 
@@ -44,7 +44,7 @@ def test_all_upstreams_draw_on_one_shared_meter(tmp_path: Path) -> None:
 
     [mine], [its] = rules.policies["shop"].charges, rules.policies["other"].charges
     assert mine.meters == its.meters[:1]
-    assert [meter.origin for meter in its.meters] == [ORIGIN, "policies/other.toml"]
+    assert [meter.origin for meter in its.meters] == [SHARED, "policies/other.toml"]
     assert str(tmp_path) not in {meter.origin for meter in its.meters}
 
 

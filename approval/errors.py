@@ -53,14 +53,21 @@ class NoRoom(Refused):
     """A call for which a limit has no room.
 
     It is `retryable` where waiting helps, and `retry_after` says for how many seconds, where that
-    is known.
+    is known. `limit` is the document and the name of the limit, where one is named.
     """
 
     def __init__(
-        self, code: str, text: str, *, retry_after: int | None = None, retryable: bool = False
+        self,
+        code: str,
+        text: str,
+        *,
+        retry_after: int | None = None,
+        retryable: bool = False,
+        limit: tuple[str, str] | None = None,
     ) -> None:
         super().__init__(code, text, retryable=retryable or retry_after is not None)
         self.retry_after = retry_after
+        self.limit = limit
 
 
 class NeverSent(ApprovalError):

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from approval.app.rehearsing import Clock, ending, stage
+from approval.app.pretending import ending
+from approval.app.rehearsing import Clock, stage
 from approval.config.suites import Ending
 from approval.core import canonical, identity
 from approval.core.call import Call, Choice, Outcome, Status

@@ -5,7 +5,7 @@ case begins with nothing spent, in a database of its own.
 """
 
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,21 +14,20 @@ from typing import Final
 
 import orjson
 
-from approval.config.suites import Case, Ending, Step, Suite
+from approval.app.covering import Coverage
+from approval.app.pretending import NOTHING, ending, saying
+from approval.config.suites import Case, Step, Suite
 from approval.core import canonical
-from approval.core.call import Answer, Call, Choice, Outcome, Status, ToolCall, Verdict
+from approval.core.call import Call, Choice, Outcome, Status, ToolCall, Verdict
 from approval.core.canonical import JSON
 from approval.core.explaining import trace
 from approval.core.money import Money
 from approval.core.policy import Policy
 from approval.core.rulebook import Rulebook
 from approval.core.steps import Ballot
-from approval.errors import AnswerLost, Conflict, Forbidden, NeverSent, NoRoom, Refused, Unreadable
-from approval.ports import Send
+from approval.errors import Conflict, Forbidden, NoRoom, Refused, Unreadable
 from approval.service import Service
 from approval.store.store import SqlStore
-
-NOTHING: Final = canonical.write({"result": {"content": [], "isError": False}})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +41,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What a rehearsal found. `unused` names rules, by policy and pointer, that no case met."""
+    """What a rehearsal found. `rules` counts rules and limits, and `unused` names those unmet."""
 
     cases: int
     steps: int
@@ -53,7 +52,7 @@ class Report:
 
     @property
     def coverage(self) -> float:
-        """The share of rules that some case met, in percent."""
+        """The share of rules and limits that some case met, in percent."""
         return 100.0 if not self.rules else 100 * (self.rules - len(self.unused)) / self.rules
 
 
@@ -68,25 +67,30 @@ class Clock:
 
 
 async def rehearse(rules: Rulebook, suite: Suite) -> Report:
-    """Play every case, and say what went otherwise and which rules nobody met."""
+    """Play every case, and say what went otherwise, and which rules and limits nobody met."""
     failures: list[Failure] = []
-    met: set[str] = set()
+    coverage = Coverage(rules)
     codes: dict[str, int] = {}
     for case in suite.case:
         clock = Clock(case.at)
         async with stage(rules, clock) as (store, service):
-            play = _Play(rules=rules, case=case, clock=clock, store=store, service=service)
+            play = _Play(
+                rules=rules,
+                case=case,
+                clock=clock,
+                store=store,
+                service=service,
+                coverage=coverage,
+            )
             failures += await play.run()
-        met |= play.met
         for code, times in play.codes.items():
             codes[code] = codes.get(code, 0) + times
-    known = tuple(_paths(rules))
     return Report(
         cases=len(suite.case),
         steps=sum(len(case.steps) for case in suite.case),
         failures=tuple(failures),
-        rules=len(known),
-        unused=tuple(path for path in known if path not in met),
+        rules=len(coverage),
+        unused=coverage.unmet,
         codes=dict(sorted(codes.items())),
     )
 
@@ -103,12 +107,6 @@ async def stage(rules: Rulebook, clock: Clock) -> AsyncIterator[tuple[SqlStore, 
             await store.close()
 
 
-def _paths(rules: Rulebook) -> Iterator[str]:
-    for policy in _policies(rules):
-        for rule in policy.rules:
-            yield f"{policy.source}: {rule.path}"
-
-
 def _policies(rules: Rulebook) -> tuple[Policy, ...]:
     return (*rules.policies.values(), *rules.narrowing.values())
 
@@ -122,10 +120,11 @@ class _Play:
     clock: Clock
     store: SqlStore
     service: Service
-    met: set[str] = field(default_factory=set)
+    coverage: Coverage
     codes: dict[str, int] = field(default_factory=dict)
     asked: int = 0
     last: Call | None = None
+    ran: Call | None = None
 
     async def run(self) -> list[Failure]:
         """Play the case to its end, whatever goes otherwise on the way."""
@@ -151,7 +150,7 @@ class _Play:
     async def _call(self, step: Step) -> list[str]:
         tool, upstream = step.call or "", self._upstream()
         arguments = canonical.read(orjson.dumps(dict(step.args)))
-        self._note(upstream, tool, arguments)
+        self.coverage.judged(trace(self.rules, self.case.agent, upstream, tool, arguments))
         verdict = self.rules.judge(self.case.agent, upstream, tool, arguments)
         outcome, code, found = await self._admitted(step, verdict, upstream, tool, arguments)
         self.codes[code] = self.codes.get(code, 0) + 1
@@ -164,12 +163,12 @@ class _Play:
         if step.approvers is not None and asked != frozenset(step.approvers):
             wanted = ", ".join(step.approvers)
             return [f"{tool} asks {', '.join(sorted(asked)) or 'nobody'}; expected {wanted}"]
-        return []
+        return _unsaid(step, self.ran)
 
     async def _admitted(
         self, step: Step, verdict: Verdict, upstream: str, tool: str, arguments: JSON
     ) -> tuple[Outcome, str, str]:
-        reason = verdict.reasons[0]
+        self.ran, reason = None, verdict.reasons[0]
         if verdict.outcome is Outcome.DENY:
             return Outcome.DENY, reason.code, reason.text
         asked = self._tool_call(upstream, tool, arguments)
@@ -179,14 +178,18 @@ class _Play:
                 await self.service.allow(asked, verdict)
                 return Outcome.ALLOW, reason.code, reason.text
             submission = await self.service.submit(asked, verdict)
-        except (NoRoom, Refused) as refused:
+        except Refused as refused:
+            if isinstance(refused, NoRoom):
+                self.coverage.refused(refused.limit)
             return Outcome.DENY, refused.code, str(refused)
         except Unreadable as error:
             return Outcome.DENY, error.reason, str(error)
         self.last = submission.call
+        self.coverage.held(self.last, verdict.demand)
         if submission.claimed_at is None:
             return Outcome.GATE, reason.code, reason.text
-        self.service.carry_out(submission, ending(step.ends))
+        self.ran = self.last
+        self.service.carry_out(submission, ending(step.ends, _answer(step, self.ran)))
         self.last = await self.service.changed(submission.call)
         return Outcome.ALLOW, reason.code, reason.text
 
@@ -207,15 +210,6 @@ class _Play:
         agent = self.rules.directory.agents.get(self.case.agent)
         return next(iter(sorted(agent.upstreams)), "") if agent is not None else ""
 
-    def _note(self, upstream: str, tool: str, arguments: JSON) -> None:
-        """Note which rules the call meets: those that object to it."""
-        for opinion in trace(self.rules, self.case.agent, upstream, tool, arguments).opinions:
-            self.met |= {
-                f"{opinion.source}: {rule.path}"
-                for rule in opinion.rules
-                if rule.finding is not None
-            }
-
     def _approvers(self) -> frozenset[str]:
         if self.last is None:
             return frozenset()
@@ -235,9 +229,10 @@ class _Play:
             decided = await self.service.decide(call.id, ballot)
         except (Conflict, Forbidden, Unreadable) as refusal:
             return [f"{person} cannot {choice} it: {refusal}"]
-        if decided.status is Status.APPROVED:
-            await self.service.execute(decided.id, ending(step.ends))
-        return []
+        if decided.status is not Status.APPROVED:
+            return ["the call does not run yet, so it took nothing"] if step.took else []
+        await self.service.execute(decided.id, ending(step.ends, _answer(step, decided)))
+        return _unsaid(step, decided)
 
     # --- meters ---
 
@@ -245,6 +240,7 @@ class _Play:
         meter = next((p.meters[name] for p in _policies(self.rules) if name in p.meters), None)
         if meter is None:
             return [f"no policy has a meter {name}"]
+        self.coverage.looked(meter)
         usage = await self.store.sums(meter, self.clock.now)
         looked = (("held", step.held, usage.held), ("posted", step.posted, usage.posted))
         return [
@@ -257,18 +253,19 @@ class _Play:
 _WAS: Final = {Outcome.ALLOW: "allowed", Outcome.GATE: "held", Outcome.DENY: "denied"}
 
 
-def ending(ends: Ending) -> Send:
-    """Make an upstream that ends every call like this."""
+def _answer(step: Step, call: Call) -> bytes:
+    """Make the upstream's answer, in which it says what the call took where the step does."""
+    return (saying(call, step.took) if step.took is not None else None) or NOTHING
 
-    async def send(call: Call) -> Answer:
-        match ends:
-            case Ending.EXECUTED:
-                return Answer(status=Status.EXECUTED, body=NOTHING)
-            case Ending.ERRORED:
-                return Answer(status=Status.ERRORED, body=NOTHING)
-            case Ending.FAILED:
-                raise NeverSent("the case says so")
-            case Ending.LOST:
-                raise AnswerLost("the case says so")
 
-    return send
+def _unsaid(step: Step, ran: Call | None) -> list[str]:
+    """Say why the upstream cannot say what the step says that the call took."""
+    if step.took is None or (ran is not None and saying(ran, step.took) is not None):
+        return []
+    if ran is None or ran.amount is None:
+        why = "it spends nothing"
+    elif ran.terms.actual is None:
+        why = "its price has no spend.actual"
+    else:
+        why = "spend.actual does not read that there"
+    return [f"nothing can say that the call took {step.took}: {why}"]

@@ -163,7 +163,7 @@ def rehearse(
     """Play the tests of the policies: real judge, real limits, a clock of the case's own.
 
     Nothing is sent and nobody is asked. Exit code 1 when a step goes otherwise than its case says,
-    or fewer rules are met than --least-coverage asks for.
+    or fewer rules and limits are met than --least-coverage asks for.
     """
     with reporting():
         from approval.cli import rehearsal  # noqa: PLC0415 - heavy

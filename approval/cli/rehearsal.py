@@ -27,7 +27,7 @@ def play(config: Path, files: list[Path], *, least_coverage: float, as_json: boo
     """Play every case of these files, or of those beside the configuration.
 
     Raises:
-        Declined: If a case failed, or too few rules were met.
+        Declined: If a case failed, or too few rules and limits were met.
     """
     rules = load(config).rules
     reports = {
@@ -45,7 +45,7 @@ def play(config: Path, files: list[Path], *, least_coverage: float, as_json: boo
     covered = min(report.coverage for report in reports.values())
     if covered < least_coverage:
         raise Declined(
-            f"The cases met {covered:.0f} % of the rules; {least_coverage:.0f} % wanted."
+            f"The cases met {covered:.0f} % of the rules and limits; {least_coverage:.0f} % wanted."
         )
 
 
@@ -148,7 +148,8 @@ def _tell(name: str, report: Report) -> None:
     say(f"{name}: {report.cases} cases, {report.steps} steps, {ended}", style=style)
     for code, times in report.codes.items():
         say(f"  {times:5d}  {code}")
-    say(f"  rules met by some case: {report.rules - len(report.unused)} of {report.rules}")
+    met = report.rules - len(report.unused)
+    say(f"  rules and limits met by some case: {met} of {report.rules}")
     for path in report.unused:
         say(f"  never met: {path}", style="yellow")
 

@@ -51,6 +51,7 @@ class Step(BaseModel):
     args: Mapping[str, object] = Field(default_factory=dict)
     repeat: int = Field(default=1, ge=1, le=MOST_REPEATS)
     ends: Ending = Ending.EXECUTED
+    took: Amount | None = None
     expect: Outcome | None = None
     reason: str | None = None
     approvers: tuple[str, ...] | None = None
@@ -76,9 +77,22 @@ class Step(BaseModel):
             raise ValueError('says not who decides; write by = "ann"')
         if self.amount is not None and self.decide is not Choice.APPROVE:
             raise ValueError("types an amount; whoever approves does that, so write it there")
+        if self.took is not None:
+            self._runs()
         if self.meter is not None and self.held is None and self.posted is None:
             raise ValueError("says not what is in the meter; write held or posted")
         return self
+
+    def _runs(self) -> None:
+        """Hold against the step that it says what the upstream took."""
+        if self.expect is not Outcome.ALLOW and self.decide is not Choice.APPROVE:
+            raise ValueError(
+                "says what was taken of a call that does not run here; write took where it does"
+            )
+        if self.ends not in {Ending.EXECUTED, Ending.ERRORED}:
+            raise ValueError(
+                f'says what was taken, and ends "{self.ends}", which is no answer; remove one'
+            )
 
 
 class Case(BaseModel):

@@ -183,7 +183,7 @@ def no_room(why: Refusal) -> NoRoom:
     """Make an error of a refusal; a wait is told in whole seconds, and never too short."""
     wait = why.retry_after
     seconds = None if wait is None else -(-wait // timedelta(seconds=1))
-    return NoRoom(why.code, why.text, retry_after=seconds, retryable=why.retryable)
+    return NoRoom(why.code, why.text, retry_after=seconds, retryable=why.retryable, limit=why.limit)
 
 
 def _frozen(call_id: str) -> Refusal:

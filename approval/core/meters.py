@@ -220,25 +220,28 @@ def refusal(
 ) -> Refusal:
     """Word why a call does not fit. `rolled_out` is `room_at`, for a window that rolls."""
     meter = draw.meter
+    named = (meter.origin, meter.name)
     limit = f"The limit {meter.name} is {limit_words(meter)}"
     if draw.amount.currency != meter.limit.currency:
-        return Refusal(
-            code="currency", text=f"{limit}; this call needs {draw.amount}, which it cannot count."
-        )
+        text = f"{limit}; this call needs {draw.amount}, which it cannot count."
+        return Refusal(code="currency", text=text, limit=named)
     text = (
         f"{limit}; {plain_minor(usage.taken, meter.limit)} is used or held,"
         f" {_plain(room(draw, usage))} is left, this call needs {_plain(draw.amount)}."
     )
     if draw.amount > meter.limit:
-        return Refusal(code="limit", text=f"{text} Waiting does not help: ask for less.")
+        return Refusal(
+            code="limit", text=f"{text} Waiting does not help: ask for less.", limit=named
+        )
     if isinstance(meter.window, Calendar):
         resets = meter.window.end(now)
         text = f"{text} It resets at {worded_instant(resets)}."
-        return Refusal(code="limit", text=text, retry_after=resets - now)
+        return Refusal(code="limit", text=text, retry_after=resets - now, limit=named)
     if rolled_out is not None:
         text = f"{text} There is room from {worded_instant(rolled_out)}."
-        return Refusal(code="limit", text=text, retry_after=max(rolled_out - now, timedelta(0)))
-    return Refusal(code="limit", text=text)
+        wait = max(rolled_out - now, timedelta(0))
+        return Refusal(code="limit", text=text, retry_after=wait, limit=named)
+    return Refusal(code="limit", text=text, limit=named)
 
 
 def limit_words(meter: Meter) -> str:

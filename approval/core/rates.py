@@ -142,7 +142,9 @@ def refusal(rate: Rate, wait: Wait) -> Refusal:
     """Word why there is no room. It names the limit, not the one whose count it is."""
     again = worded_wait(wait.retry_after)
     text = f"The limit of {limit_words(rate)} is reached. Try again in {again}."
-    return Refusal(code="rate", text=text, retry_after=wait.retry_after)
+    return Refusal(
+        code="rate", text=text, retry_after=wait.retry_after, limit=(rate.origin, rate.name)
+    )
 
 
 def limit_words(rate: Rate) -> str:

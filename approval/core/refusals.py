@@ -17,13 +17,15 @@ class Refusal:
 
     `code` is stable and short, `text` a sentence for agents and people. `retry_after` is given
     where waiting helps, and is then long enough unless others take the room first. `retryable`
-    alone says that waiting helps, and that nobody knows for how long.
+    alone says that waiting helps, and that nobody knows for how long. `limit` names the limit that
+    has no room, by its document and its name there.
     """
 
     code: str
     text: str
     retry_after: timedelta | None = None
     retryable: bool = False
+    limit: tuple[str, str] | None = None
 
 
 def longest(refusals: Iterable[Refusal]) -> Refusal:

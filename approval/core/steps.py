@@ -405,13 +405,13 @@ def answer(call: Call, found: Answer, *, owner: str, now: datetime) -> Change:
         attempt=replace(attempt, outcome=str(event)),
         ended_by=f"upstream:{call.asked.upstream}",
     )
-    actual = _took(call, found)
+    actual = took(call, found)
     change = move(done, event, f"service:{owner}", now=now, actual=actual)
     facts = {"overrun": str(actual)} if change.overran else {}
     return replace(change, answer=found, facts=facts)
 
 
-def _took(call: Call, found: Answer) -> Money | None:
+def took(call: Call, found: Answer) -> Money | None:
     """Read what the upstream says it took; what cannot be relied on counts as nothing said."""
     if call.amount is None or call.terms.actual is None:
         return None

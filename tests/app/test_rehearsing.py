@@ -29,6 +29,10 @@ rate_limit = { max = 2, window = 60 }
 require_approval = [{ approvers = "ann" }]
 [upstreams.shop.policy.tools.pay]
 spend = { amount = { ask = true, up_to = "20.00 USD" }, meters = ["pot"] }
+[upstreams.shop.policy.tools.metered]
+spend.amount = { at_most = "20.00 USD" }
+spend.actual = { result = "/structuredContent/cost", unit = "major" }
+spend.meters = ["pot"]
 [upstreams.shop.policy.meters.pot]
 limit = "25.00 USD"
 window = { calendar = "day" }
@@ -86,6 +90,25 @@ async def played(folder: Path, steps: str) -> Report:
             '{ decide = "approve", by = "ann", amount = "12.34 USD" },'
             '{ meter = "pot", held = "0.00 USD", posted = "12.34 USD" }'
         ),
+        # what the upstream does not take is free again
+        (
+            '{ call = "metered", took = "1.50 USD", repeat = 3, expect = "allow" },'
+            '{ meter = "pot", held = "0.00 USD", posted = "4.50 USD" },'
+            '{ call = "metered", expect = "allow" },'
+            '{ meter = "pot", posted = "24.50 USD" },'
+            '{ call = "metered", expect = "deny", reason = "limit" }'
+        ),
+        # what it takes beyond is booked, and freezes the tool
+        (
+            '{ call = "metered", took = "500.00 USD", expect = "allow" },'
+            '{ meter = "pot", posted = "500.00 USD" },'
+            '{ advance = "1d" },'
+            '{ call = "metered", expect = "deny", reason = "frozen" }'
+        ),
+        (
+            '{ call = "metered", took = "2.00 USD", ends = "errored", expect = "allow" },'
+            '{ meter = "pot", posted = "20.00 USD" }'
+        ),
     ],
 )
 async def test_a_case_that_tells_the_truth_passes(tmp_path: Path, steps: str) -> None:
@@ -108,6 +131,25 @@ async def test_a_case_that_tells_the_truth_passes(tmp_path: Path, steps: str) ->
             "bob cannot approve it: ",
         ),
         ('{ meter = "pot", held = "1.00 USD" }', "has 0.00 USD held; expected 1.00 USD"),
+        (
+            '{ call = "buy", args = { n = 1 }, took = "5.00 USD", expect = "allow" }',
+            "nothing can say that the call took 5.00 USD: its price has no spend.actual",
+        ),
+        (
+            '{ call = "metered", took = "5.00 EUR", expect = "allow" }',
+            "nothing can say that the call took 5.00 EUR: spend.actual does not read that there",
+        ),
+        (
+            '{ call = "look", took = "5.00 USD", expect = "allow" }',
+            "nothing can say that the call took 5.00 USD: it spends nothing",
+        ),
+        (
+            (
+                '{ call = "pay", expect = "gate" },'
+                '{ decide = "approve", by = "ann", amount = "5.00 USD", took = "6.00 USD" }'
+            ),
+            "nothing can say that the call took 6.00 USD: its price has no spend.actual",
+        ),
         ('{ meter = "pit", held = "1.00 USD" }', "no policy has a meter pit"),
     ],
 )
@@ -120,10 +162,38 @@ async def test_a_case_that_does_not_is_told_what_happened(
 
 async def test_rules_that_no_case_meets_are_named(tmp_path: Path) -> None:
     report = await played(tmp_path, '{ call = "ask", expect = "gate" }')
-    assert (report.rules, report.coverage) == (2, 50)
-    [unused] = report.unused
-    assert unused.endswith("upstreams.shop.policy: /tools/buy/deny_if/0")
+    assert (report.rules, report.coverage) == (4, 25)
+    assert [each.rpartition(": ")[2] for each in report.unused] == [
+        "/tools/buy/deny_if/0",
+        "/tools/look/rate_limit",
+        "/meters/pot",
+    ]
     assert report.codes == {"require_approval:true": 1}
+
+
+@pytest.mark.parametrize(
+    ("steps", "unmet"),
+    [
+        ('{ call = "look", repeat = 2, expect = "allow" }', {"rate_limit", "pot"}),
+        (
+            '{ call = "look", repeat = 2, expect = "allow" }, { call = "look", expect = "deny" }',
+            {"pot"},
+        ),
+        ('{ call = "metered", expect = "allow" }', {"rate_limit", "pot"}),
+        (
+            '{ call = "metered", expect = "allow" }, { call = "metered", expect = "deny" }',
+            {"rate_limit"},
+        ),
+        ('{ meter = "pot", held = "0.00 USD" }', {"rate_limit"}),
+    ],
+)
+async def test_a_limit_is_met_where_it_refuses_or_is_looked_at(
+    tmp_path: Path, steps: str, unmet: set[str]
+) -> None:
+    report = await played(tmp_path, steps)
+    assert report.failures == ()
+    limits = {each.rpartition("/")[2] for each in report.unused}
+    assert limits & {"rate_limit", "pot"} == unmet
 
 
 async def test_the_example_configuration_passes_its_own_tests() -> None:

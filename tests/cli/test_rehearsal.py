@@ -29,7 +29,7 @@ def test_the_example_passes_and_says_what_was_met() -> None:
     ended = run("--config", "config.example.toml", "docs/config.example.tests.toml")
     assert ended.returncode == 0, ended.stderr
     assert "4 cases, 18 steps, all as expected" in ended.stdout
-    assert "rules met by some case: 1 of 1" in ended.stdout
+    assert "rules and limits met by some case: 3 of 3" in ended.stdout
 
 
 def test_a_case_that_fails_ends_with_1_and_is_named(tmp_path: Path) -> None:
@@ -43,10 +43,10 @@ def test_a_case_that_fails_ends_with_1_and_is_named(tmp_path: Path) -> None:
 def test_too_few_rules_met_end_with_1(tmp_path: Path) -> None:
     suite(tmp_path, '{ call = "ask", expect = "gate" }')
     where = ("--config", str(tmp_path / "config.toml"))
-    assert run(*where, "--least-coverage", "50").returncode == 0
-    ended = run(*where, "--least-coverage", "51")
+    assert run(*where, "--least-coverage", "25").returncode == 0
+    ended = run(*where, "--least-coverage", "26")
     assert ended.returncode == 1
-    assert "The cases met 50 % of the rules" in ended.stderr
+    assert "The cases met 25 % of the rules and limits" in ended.stderr
 
 
 def test_for_programs_it_is_one_object(tmp_path: Path) -> None:

@@ -20,13 +20,15 @@ def written(folder: Path, steps: str, more: str = "") -> Path:
 def test_a_case_is_read_with_its_clock_and_what_happens(tmp_path: Path) -> None:
     steps = (
         '{ call = "buy", args = { n = 1 }, repeat = 2, ends = "lost", expect = "allow" },'
+        '{ decide = "approve", by = "ann", took = "5.00 USD" },'
         '{ advance = "90s" }, { meter = "pot", held = "1.15 USD" }'
     )
     [case] = read_suite(written(tmp_path, steps, "at = 2026-03-29T01:30:00Z")).case
     assert case.at == datetime(2026, 3, 29, 1, 30, tzinfo=UTC)
-    call, advance, meter = case.steps
+    call, decide, advance, meter = case.steps
     assert (call.call, dict(call.args), call.repeat) == ("buy", {"n": 1}, 2)
     assert (call.ends, call.expect) == (Ending.LOST, Outcome.ALLOW)
+    assert decide.took == Money(500, "USD")
     assert advance.advance == timedelta(seconds=90)
     assert (meter.meter, meter.held, meter.posted) == ("pot", Money(115, "USD"), None)
 
@@ -40,6 +42,19 @@ def test_a_case_is_read_with_its_clock_and_what_happens(tmp_path: Path) -> None:
         ('{ decide = "approve" }', "says not who decides"),
         ('{ decide = "reject", by = "ann", amount = "1.00 USD" }', "types an amount"),
         ('{ advance = "1s", amount = "1.00 USD" }', "types an amount"),
+        (
+            '{ call = "a", took = "1.00 USD", expect = "gate" }',
+            "says what was taken of a call that does not run here",
+        ),
+        (
+            '{ decide = "reject", by = "ann", took = "1.00 USD" }',
+            "says what was taken of a call that does not run here",
+        ),
+        (
+            '{ call = "a", took = "1.00 USD", ends = "lost", expect = "allow" }',
+            'says what was taken, and ends "lost", which is no answer',
+        ),
+        ('{ advance = "1s", took = "1.00 USD" }', "says what was taken of a call"),
         ('{ meter = "pot" }', "says not what is in the meter"),
         ('{ meter = "pot", held = 1.15 }', "case[0].steps[0].held"),
         ('{ advance = "soon" }', "case[0].steps[0].advance: is no duration"),

@@ -123,12 +123,14 @@ class Taken:
 class Holdings:
     """The sums and counts that a demand meets, read under the lock.
 
-    `usage` is by meter, in the row that counts now and without the call's own reservation.
+    `usage` is by meter, in the window that counts now and without the call's own reservation.
+    `elsewhere` is what of it stands in other rows than the one that is written now.
     `room_at` says when enough will have rolled out of a rolling window, where that was asked.
     `offers` are the grants that may stand in for people, in the order to try them.
     """
 
     usage: Mapping[str, Usage] = field(default_factory=dict)
+    elsewhere: Mapping[str, Usage] = field(default_factory=dict)
     rings: Mapping[str, Ring] = field(default_factory=dict)
     room_at: Mapping[str, datetime] = field(default_factory=dict)
     offers: tuple[Offer, ...] = ()

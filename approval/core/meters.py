@@ -121,16 +121,17 @@ def all_draws(
 def meter_id(meter: Meter, key: Key) -> str:
     """Name the sums of a meter, the same for as long as they mean the same.
 
-    The limit has no part in it, nor has a rolling span, a zone or who may override: whoever
-    changes them keeps what was spent. Another currency or another kind of window begins anew,
-    because the old sums say nothing about it.
+    The limit has no part in it, nor has a rolling span, a zone, the first day of a week or who may
+    override: whoever changes them keeps what was spent. Where the window that counts now begins at
+    another instant, the store finds what was spent in it in the rows of before. Another currency,
+    scope or kind of window begins anew, because the old sums say nothing about it.
     """
     currency, kind = meter.limit.currency, meter.window.kind
     return stable_id("meter", meter.origin, meter.name, currency, kind, key)
 
 
 def window_start(draw: Draw, now: datetime) -> datetime:
-    """Give the instant that, with `meter_id`, names the row of sums which counts now."""
+    """Give the instant that, with `meter_id`, names the row of sums which is written now."""
     return draw.meter.window.row(now)
 
 

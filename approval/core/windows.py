@@ -1,7 +1,8 @@
 """Windows over which a meter sums: calendar periods of a time zone, a rolling span, or all time.
 
 A calendar window is named by the UTC instant at which its local period starts. Whoever reserves
-writes that instant down, so a later change of zone data moves no sum that was already counted.
+writes that instant down, so a later change of zone data moves no sum that was already counted; what
+falls into the window that counts now is found all the same, by when it was reserved.
 
 A local period starts at the first instant at which a clock of the zone reads its midnight or
 later. Told that way there is one answer on every day: where midnight is skipped it is the moment
@@ -64,6 +65,15 @@ class Calendar:
     def row(self, now: datetime) -> datetime:
         """Give the instant that names its row of sums."""
         return self.start(now)
+
+    def reached_from(self, now: datetime) -> datetime:
+        """Give an instant before which no window began that reaches into the one that holds `now`.
+
+        Of windows of the same unit, that is, whatever clocks or first day of a week they go by:
+        since clocks agree on the date line, none of them is as long as two of these.
+        """
+        before = self.start(self.start(now) - timedelta.resolution)
+        return self.start(before - timedelta.resolution)
 
     def period(self, day: date) -> date:
         """Give the first day of the window that `day` belongs to, by the zone's clocks."""

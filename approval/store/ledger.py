@@ -24,11 +24,10 @@ from approval.core.meters import Draw, Usage
 from approval.core.rates import Algorithm
 from approval.core.windows import Rolling
 from approval.errors import Conflict
-from approval.store import rows
+from approval.store import rows, windows
 from approval.store.prepared import Executor, Transaction, Write
 from approval.store.tables import (
     ledger_entries,
-    meter_windows,
     rate_counts,
     rate_slots,
     reservations,
@@ -53,10 +52,6 @@ _MAKE_METER: Final = text(
     "INSERT INTO meter (id, name, origin, currency, key)"
     " VALUES (:id, :name, :origin, :currency, :key) ON CONFLICT DO NOTHING"
 )
-_MAKE_WINDOW: Final = text(
-    "INSERT INTO meter_window (meter_id, window_start, held, posted, overridden)"
-    " VALUES (:meter_id, :window_start, 0, 0, 0) ON CONFLICT DO NOTHING"
-)
 _PUT_SLOT: Final = text(
     "INSERT INTO rate_slot (count_id, slot, at) VALUES (:count_id, :slot, :at)"
     " ON CONFLICT (count_id, slot) DO UPDATE SET at = excluded.at"
@@ -80,20 +75,10 @@ _METER = (
     .where(meter_rows.c.id == bindparam("id"))
     .with_for_update(key_share=True)
 )
-_WINDOW = (
-    select(meter_windows)
-    .where(
-        meter_windows.c.meter_id == bindparam("meter_id"),
-        meter_windows.c.window_start == bindparam("window_start"),
-    )
-    .with_for_update()
-)
-_LOOK = select(meter_windows).where(
-    meter_windows.c.meter_id == bindparam("meter_id"),
-    meter_windows.c.window_start == bindparam("window_start"),
-)
+# What rolls stands in the row of `ALWAYS`, however long ago it was reserved.
 _COUNTED = select(reservations).where(
     reservations.c.meter_id == bindparam("meter_id"),
+    reservations.c.window_start == 0,
     reservations.c.at > bindparam("since"),
     reservations.c.call_id != bindparam("call_id"),
     text("state <> 'void'"),
@@ -101,7 +86,8 @@ _COUNTED = select(reservations).where(
 _COUNTED_SUM: Final = text(
     "SELECT coalesce(sum(CASE state WHEN 'held' THEN amount ELSE posted END), 0) AS taken,"
     " coalesce(sum(override), 0) AS overridden FROM reservation"
-    " WHERE meter_id = :meter_id AND at > :since AND call_id <> :call_id AND state <> 'void'"
+    " WHERE meter_id = :meter_id AND window_start = 0 AND at > :since"
+    " AND call_id <> :call_id AND state <> 'void'"
 )
 _MOVE: Final = text(
     "UPDATE meter_window SET held = held + :held, posted = posted + :posted,"
@@ -161,30 +147,27 @@ def holdings(
         _lock_meter(work.connection, meter_id, draws.get(meter_id))
     rings = {each.key.id: _ring(work.connection, each, family, work.now) for each, family in locked}
     usage: dict[str, Usage] = {}
+    elsewhere: dict[str, Usage] = {}
     room_at: dict[str, datetime] = {}
     for draw in demand.draws:
-        mine = taken.get(draw.meter_id)
-        usage[draw.meter_id] = _usage(work.connection, draw, work.now, call_id or "", room_at, mine)
-    return Holdings(usage=usage, rings=rings, room_at=room_at)
+        window, mine = draw.meter.window, taken.get(draw.meter_id)
+        met, other = windows.locked(work.connection, draw, work.now, call_id or "", mine)
+        if isinstance(window, Rolling):
+            met = _rolling(work.connection, draw, window, work.now, call_id or "", room_at)
+        usage[draw.meter_id] = met
+        if other is not None:
+            elsewhere[draw.meter_id] = other
+    return Holdings(usage=usage, elsewhere=elsewhere, rings=rings, room_at=room_at)
 
 
-def _usage(
+def _rolling(
     connection: Executor,
     draw: Draw,
+    window: Rolling,
     now: datetime,
     call_id: str,
     room_at: dict[str, datetime],
-    own: Reservation | None,
 ) -> Usage:
-    start = meters.window_start(draw, now)
-    key = {"meter_id": draw.meter_id, "window_start": to_microseconds(start)}
-    row = connection.execute(_WINDOW, key).one_or_none()
-    if row is None:
-        connection.execute(_MAKE_WINDOW, key)
-        row = connection.execute(_WINDOW, key).one()
-    window = draw.meter.window
-    if not isinstance(window, Rolling):
-        return _without(row, own if own is not None and own.window_start == start else None)
     counted = {
         "meter_id": draw.meter_id,
         "since": to_microseconds(window.start(now)),
@@ -314,14 +297,14 @@ def usage(
 
     Nothing is locked or made: this is for people to look at, and admits nobody.
     """
-    own = {(each.meter_id, each.window_start): each for each in held_by(connection, without)}
+    own = {each.meter_id: each for each in held_by(connection, without)}
     found: dict[str, Usage] = {}
     for draw in draws:
-        if isinstance(draw.meter.window, Rolling):
-            found[draw.meter_id] = _rolled(connection, draw, draw.meter.window, now, without)
+        window, mine = draw.meter.window, own.get(draw.meter_id)
+        if isinstance(window, Rolling):
+            found[draw.meter_id] = _rolled(connection, draw, window, now, without)
         else:
-            start = meters.window_start(draw, now)
-            found[draw.meter_id] = _seen(connection, draw, start, own.get((draw.meter_id, start)))
+            found[draw.meter_id] = windows.seen(connection, draw, now, without, mine)
     return found
 
 
@@ -332,7 +315,7 @@ def with_it(connection: Executor, draw: Draw, booked: Reservation, now: datetime
     """
     window = draw.meter.window
     if not isinstance(window, Rolling):
-        return _seen(connection, draw, booked.window_start, None)
+        return windows.of_row(connection, draw.meter_id, booked.window_start)
     return _rolled(connection, draw, window, now, "") if booked.at > window.start(now) else None
 
 
@@ -345,23 +328,6 @@ def _rolled(
         held=sum(each.taken for each in counted if each.state is State.HELD),
         posted=sum(each.taken for each in counted if each.state is not State.HELD),
         overridden=sum(each.override for each in counted),
-    )
-
-
-def _seen(connection: Executor, draw: Draw, start: datetime, own: Reservation | None) -> Usage:
-    key = {"meter_id": draw.meter_id, "window_start": to_microseconds(start)}
-    row = connection.execute(_LOOK, key).one_or_none()
-    return Usage() if row is None else _without(row, own)
-
-
-def _without(row: Row[Any], own: Reservation | None) -> Usage:
-    """Read the sums of a row, leaving out what one call has taken from it."""
-    taken, override = (own.taken, own.override) if own is not None else (0, 0)
-    is_held = own is not None and own.state is State.HELD
-    return Usage(
-        held=row.held - (taken if is_held else 0),
-        posted=row.posted - (0 if is_held else taken),
-        overridden=row.overridden - override,
     )
 
 

@@ -38,7 +38,7 @@ from approval.core.ledger import Reservation
 from approval.core.lifecycle import Change, Event
 from approval.errors import Conflict, NotFound, Refused
 from approval.ports import Admission, Claiming, Counting, Covering, Credential, Limits, Step
-from approval.store import alerts, freezing, granting, ledger, pending, rows
+from approval.store import alerts, freezing, granting, ledger, pending, rows, windows
 from approval.store.prepared import Columns, Executor, Write
 from approval.store.tables import (
     FILED,
@@ -164,7 +164,7 @@ def admit(
     change = step(existing, held, work.now)
     match change.event:
         case Event.HOLD | Event.ALLOW:
-            _insert(work, change, demand)
+            _insert(work, change, windows.guarding(demand, held.elsewhere))
             return alerts.reserved(work, change, demand, held)
         case Event.DENY:
             work.entries.append(change.entry())  # nothing is kept of it but this
@@ -193,7 +193,7 @@ def claim(work: Work, call_id: CallId, claiming: Claiming) -> Change:
     held = ledger.holdings(work, demand, call_id=call_id, own=before.reservations)
     change = step(before, held, work.now)
     if change.event is not None:
-        _save(work, before, change, demand)
+        _save(work, before, change, windows.guarding(demand, held.elsewhere))
     return alerts.reserved(work, change, demand, held)
 
 

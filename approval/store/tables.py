@@ -219,6 +219,7 @@ reservations = Table(
     Index(
         "reservation_counted",
         "meter_id",
+        "window_start",
         "at",
         sqlite_where=text("state <> 'void'"),
         postgresql_where=text("state <> 'void'"),

@@ -63,7 +63,7 @@ def upgrade() -> None:
     op.create_index(
         "reservation_counted",
         "reservation",
-        ["meter_id", "at"],
+        ["meter_id", "window_start", "at"],
         sqlite_where=COUNTED,
         postgresql_where=COUNTED,
     )

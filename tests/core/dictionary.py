@@ -10,7 +10,7 @@ from approval.core.demand import Demand, Holdings, Offer, Ring, under
 from approval.core.ledger import LedgerEntry, Reservation, State
 from approval.core.lifecycle import Change, Event
 from approval.core.meters import Draw, Usage
-from approval.core.windows import Rolling
+from approval.core.windows import Calendar, Rolling
 from approval.ports import Admission, Claim, Step
 from tests.core.till import Row
 from tests.factories import Clock
@@ -69,24 +69,27 @@ class Dictionary:
 
     def usage(self, draw: Draw, leaving_out: Call | None) -> Usage:
         window = draw.meter.window
-        if not isinstance(window, Rolling):
-            return self.sum_without(
-                (draw.meter_id, meters.window_start(draw, self.now())), leaving_out
-            )
-        counted = self.rolled(draw, window, leaving_out)
-        return Usage(
-            held=sum(each.taken for each in counted if each.state is State.HELD),
-            posted=sum(each.posted for each in counted),
-            overridden=sum(each.override for each in counted),
-        )
+        if isinstance(window, Rolling):
+            return added(self.rolled(draw, window, leaving_out), Usage())
+        start = meters.window_start(draw, self.now())
+        here = self.sum_without((draw.meter_id, start), leaving_out)
+        if not isinstance(window, Calendar):
+            return here
+        others = self.others(draw, leaving_out)
+        elsewhere = [each for each in others if each.at >= start and each.window_start != start]
+        return added(elsewhere, here)
 
     def rolled(self, draw: Draw, window: Rolling, leaving_out: Call | None) -> list[Reservation]:
+        start = window.start(self.now())
+        return [each for each in self.others(draw, leaving_out) if each.at > start]
+
+    def others(self, draw: Draw, leaving_out: Call | None) -> list[Reservation]:
         return [
             each
             for call in self.calls.values()
             if leaving_out is None or call.id != leaving_out.id
             for each in call.reservations
-            if each.meter_id == draw.meter_id and each.at > window.start(self.now())
+            if each.meter_id == draw.meter_id
         ]
 
     def room_at(self, draw: Draw, leaving_out: Call | None) -> datetime | None:
@@ -130,3 +133,11 @@ class Dictionary:
 
     def close(self) -> None:
         """Keep nothing."""
+
+
+def added(reservations: list[Reservation], to: Usage) -> Usage:
+    return Usage(
+        held=to.held + sum(each.taken for each in reservations if each.state is State.HELD),
+        posted=to.posted + sum(each.posted for each in reservations),
+        overridden=to.overridden + sum(each.override for each in reservations),
+    )

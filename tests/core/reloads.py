@@ -28,6 +28,7 @@ WINDOWS: Mapping[str, Mapping[str, object]] = {
     "rolling": {"rolling": "24h"},
     "all time": {"all_time": True},
 }
+ZONES = ("Europe/Berlin", "Asia/Tokyo", "America/New_York")
 SOFT: Mapping[str, object] = {"override_by": "finance", "up_to": "2.00 USD"}
 NO_MORE: Mapping[str, object] = {}
 Meters = Mapping[str, Mapping[str, object]]
@@ -146,8 +147,26 @@ PER_WINDOW = {
         ("a limit below the call", "10.00 USD", "0.01 USD", "budget: The limit pot is 0.01"),
     )
 }
+PER_ZONE = {
+    f"{name}, and days of {zone}": Case(
+        then=rules(),
+        now=rules(meters={"pot": {**pot(limit)["pot"], "window": days}}),
+        note=note,
+        wait=wait,
+        meanwhile=meanwhile,
+    )
+    for zone in ZONES
+    for days in [{"calendar": "day", "zone": zone}]
+    for name, limit, wait, meanwhile, note in (
+        ("the limit just kept", "8.00 USD", timedelta(minutes=1), 0, ""),
+        ("a lower limit", "7.99 USD", timedelta(minutes=1), 0, "budget: The limit pot is 7.99"),
+        ("others in the new row", "12.00 USD", timedelta(minutes=1), 1, ""),
+        ("the next day", "4.00 USD", timedelta(hours=24), 0, ""),
+    )
+}
 CASES: Mapping[str, Case] = {
     **PER_WINDOW,
+    **PER_ZONE,
     "let pass by people": Case(then=LET_PASS, now=LET_PASS),
     "let pass, and the limit lower": Case(
         then=LET_PASS,

@@ -103,7 +103,8 @@ def test_an_agent_draws_on_the_meter_of_each_of_its_groups() -> None:
         replace(meter(), window=Calendar(unit=Unit.DAY, week_start=Weekday.SUNDAY)),
     ],
 )
-def test_changed_terms_keep_what_was_spent(changed: Meter) -> None:
+def test_changed_terms_keep_the_name_of_the_sums(changed: Meter) -> None:
+    """What was spent is then found in the store: see `tests/store/test_windows.py`."""
     assert ids(changed) == ids(meter())
 
 

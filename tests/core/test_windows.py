@@ -165,6 +165,39 @@ def test_a_window_begins_when_the_clock_first_shows_its_first_day(
         assert clock.day == 1
 
 
+@given(
+    unit=st.sampled_from(list(Unit)),
+    zones=st.tuples(*[st.sampled_from([*ZONES, "Etc/GMT+12", "Pacific/Kiritimati"])] * 2),
+    starts=st.tuples(*[st.sampled_from(list(Weekday))] * 2),
+    now=INSTANTS.filter(lambda now: now.year >= 1970),
+    where=st.floats(0, 1),
+)
+@example(
+    unit=Unit.DAY,
+    zones=("Pacific/Apia", "UTC"),
+    starts=(Weekday.MONDAY, Weekday.MONDAY),
+    now=utc("2011-12-30T11:00"),
+    where=0.5,
+)
+@settings(deadline=None, max_examples=1000)
+def test_windows_of_other_clocks_that_reach_into_one_began_in_its_reach(
+    unit: Unit,
+    zones: tuple[str, str],
+    starts: tuple[Weekday, Weekday],
+    now: datetime,
+    where: float,
+) -> None:
+    one, other = (
+        Calendar(unit=unit, zone=zone, week_start=start)
+        for zone, start in zip(zones, starts, strict=True)
+    )
+    start, end = one.start(now), one.end(now)
+    within = start + where * (end - TICK - start)
+    assert one.reached_from(now) < start
+    assert one.reached_from(now) <= other.start(within) < end
+    assert other.start(start) >= one.reached_from(now)
+
+
 @given(now=INSTANTS, zone=st.sampled_from(ZONES))
 def test_the_zone_of_now_itself_does_not_matter(now: datetime, zone: str) -> None:
     window = calendar("day", "Europe/Berlin")

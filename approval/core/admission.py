@@ -12,7 +12,7 @@ from approval.core import ledger, meters, pending, rates
 from approval.core.audit import Entry
 from approval.core.call import Factor, Outcome, Reason, Requirement, Verdict
 from approval.core.canonical import quoted
-from approval.core.demand import Count, Demand, Holdings, Offer, Ring, Taken, under
+from approval.core.demand import Count, Demand, Holdings, Offer, Ring, Taken, passing
 from approval.core.ledger import Booking
 from approval.core.meters import Draw, Over
 from approval.core.policy import unite
@@ -77,7 +77,7 @@ def _under(offer: Offer, verdict: Verdict, holdings: Holdings, now: datetime) ->
         outcome=Outcome.ALLOW,
         reasons=(reason, *verdict.reasons),
         requirement=None,
-        demand=under(verdict.demand, (offer,)),
+        demand=passing(verdict.demand, offer),
     )
     admitted = _fit(freed, holdings, now)
     if isinstance(admitted, Refusal) or admitted.verdict.outcome is not Outcome.ALLOW:

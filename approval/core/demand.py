@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import reduce
 
-from approval.core.meters import Draw, Usage
+from approval.core.meters import Draw, Usage, under_grant
 from approval.core.money import Money
 from approval.core.pending import Pending
 from approval.core.price import Actual, Asking, OnError, OnOverrun, Per, Quote, Spend, actual
@@ -163,9 +163,18 @@ def unite(demands: Iterable[Demand]) -> Demand | None:
 
 
 def under(demand: Demand | None, offers: Iterable[Offer]) -> Demand | None:
-    """Add what grants have taken from them to what a call takes anyway."""
+    """Add what a call would take under each of these grants to what it takes under none."""
     given = tuple(offers)
-    return besides(demand, [draw for each in given for draw in each.draws]) if given else demand
+    if not given:
+        return demand
+    return besides(demand, [draw for each in given for draw in passing(demand, each).draws])
+
+
+def passing(demand: Demand | None, offer: Offer) -> Demand:
+    """Give what a call takes that passes under this grant: of what counts by grant, its own pot."""
+    demand = demand or Demand()
+    counted = tuple(under_grant(draw, offer.grant) for draw in demand.draws)
+    return besides(replace(demand, draws=counted), offer.draws)
 
 
 def besides(demand: Demand | None, draws: Iterable[Draw]) -> Demand:

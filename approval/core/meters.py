@@ -7,7 +7,7 @@ stands what they mean.
 
 import enum
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -116,6 +116,12 @@ def all_draws(
     """Give what a call takes from several meters, once from each, in the order to lock them."""
     found = [draw for meter in meters for draw in draws(meter, subject, amount, grant=grant)]
     return tuple(sorted({draw.meter_id: draw for draw in found}.values(), key=_lock_order))
+
+
+def under_grant(draw: Draw, grant: str) -> Draw:
+    """Give what a call takes instead that passes under a grant, from a meter that counts by it."""
+    key = tuple((scope, grant if scope is Scope.GRANT else value) for scope, value in draw.key)
+    return draw if key == draw.key else replace(draw, key=key, meter_id=meter_id(draw.meter, key))
 
 
 def meter_id(meter: Meter, key: Key) -> str:

@@ -164,7 +164,7 @@ class Charge:
         return _denial(f"amount:{code}", self.path, told)
 
     def demand(self, quote: Quote, subject: Subject) -> Demand:
-        """Give what a call takes at this price."""
+        """Give what a call takes at this price, while it passes under no grant."""
         amount = quote.reserve
         if amount is None:
             return Demand()

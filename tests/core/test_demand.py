@@ -7,11 +7,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from approval.core.demand import Count, Demand, Holdings, Offer, Terms, besides, under, unite
-from approval.core.meters import Draw, Meter, Usage
+from approval.core.demand import (
+    Count,
+    Demand,
+    Holdings,
+    Offer,
+    Terms,
+    besides,
+    passing,
+    under,
+    unite,
+)
+from approval.core.meters import Draw, Meter, Usage, meter_id
 from approval.core.money import Money
 from approval.core.price import Asking, OnError, OnOverrun
 from approval.core.rates import Rate, RateKey
+from approval.core.scopes import Scope
 from approval.core.windows import AllTime
 from tests.factories import NOW
 
@@ -119,6 +130,28 @@ def test_what_grants_have_taken_is_added_to_what_is_taken_anyway() -> None:
     assert under(None, [Offer(grant="g", draws=())]) == Demand()
     assert under(None, offers) == Demand(draws=drawn("a", "t", "u"))
     assert under(priced, offers) == replace(priced, draws=drawn("a", "p", "t", "u"))
+
+
+def test_what_counts_by_grant_is_another_pot_under_each() -> None:
+    scoped = replace(POT, scope=(Scope.GRANT, Scope.TOOL))
+    none, g, h = (
+        Draw(meter_id=meter_id(scoped, key), key=key, meter=scoped, amount=Money(100, "USD"))
+        for grant in (None, "g", "h")
+        for key in [((Scope.GRANT, grant), (Scope.TOOL, "buy"))]
+    )
+    [common] = drawn("p")
+    priced = Demand(amount=Money(100, "USD"), draws=(none, common), counts=counted("r"))
+    offers = [Offer(grant="g", draws=drawn("u")), Offer(grant="h", draws=())]
+    assert {*passing(priced, offers[0]).draws} == {g, common, *drawn("u")}
+    assert {*passing(priced, offers[1]).draws} == {h, common}
+    assert passing(priced, offers[0]).counts == priced.counts
+    assert passing(passing(priced, offers[0]), offers[0]) == passing(priced, offers[0])
+    assert under(priced, []) == priced
+    met = under(priced, offers)
+    assert met is not None
+    assert {*met.draws} == {none, g, h, common, *drawn("u")}
+    assert [draw.meter_id for draw in met.draws] == sorted(draw.meter_id for draw in met.draws)
+    assert passing(None, offers[1]) == Demand()
 
 
 @pytest.mark.parametrize(

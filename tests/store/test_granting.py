@@ -1,6 +1,7 @@
 """Grants on a real database: never used more than they allow, and never once they are revoked."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -18,6 +19,7 @@ from approval.core.issued import Issued
 from approval.core.lifecycle import Change, Event
 from approval.core.money import Money
 from approval.core.rulebook import Rulebook
+from approval.core.scopes import Scope
 from approval.core.steps import Ballot
 from approval.errors import Conflict, NotFound
 from approval.store.store import SqlStore
@@ -76,9 +78,9 @@ async def ask(store: SqlStore, number: int, rules: Rulebook = RULES) -> Change:
     return await store.admit(asked, verdict.demand, step, covering)
 
 
-async def asked_at_once(store: SqlStore, other: SqlStore) -> list[Change]:
+async def asked_at_once(store: SqlStore, other: SqlStore, rules: Rulebook = RULES) -> list[Change]:
     """Ask twenty times at once, half of it through another process's store."""
-    return await asyncio.gather(*[ask((store, other)[n % 2], n) for n in range(20)])
+    return await asyncio.gather(*[ask((store, other)[n % 2], n, rules) for n in range(20)])
 
 
 @pytest.mark.parametrize(
@@ -98,6 +100,59 @@ async def test_uses_and_total_are_never_exceeded_by_twenty_at_once(
     assert {call.status for call in held} == {Status.PENDING}
     assert all(call.requirement.factors and call.grant is None for call in held)
     assert (await store.verify()).problems == ()
+
+
+def counting(*scope: str, limit: str = "12.00 USD") -> Rulebook:
+    """Count what is spent by these scopes; a pot has room for four calls at 3.00 USD."""
+    pot = {"limit": limit, "window": {"calendar": "day"}, "scope": [*scope]}
+    policy = make_policy({**PRICED, "meters": {"pot": pot}})
+    return Rulebook(directory=make_directory(), policies={"shop": policy})
+
+
+@pytest.mark.parametrize("scope", [("grant",), ("grant", "tool"), ("agent", "grant", "upstream")])
+async def test_a_meter_that_counts_by_grant_has_a_pot_for_each_and_one_for_none(
+    store: SqlStore, other: SqlStore, scope: tuple[str, ...]
+) -> None:
+    """Twenty at once: four pass under each grant, four are held, and there is no room for more."""
+    rules = counting(*scope)
+    await keep(store, grant("grt_1", expires="2026-12-01T00:00:00Z"))
+    await keep(store, grant("grt_2", expires="2026-12-02T00:00:00Z"))
+    changes = await asked_at_once(store, other, rules)
+
+    by_grant = Counter((change.event, change.call.grant) for change in changes)
+    expected = {(Event.ALLOW, "grt_1"): 4, (Event.ALLOW, "grt_2"): 4, (Event.HOLD, None): 4}
+    assert by_grant == {**expected, (Event.DENY, None): 8}
+    pots = {dict(each.key)[Scope.GRANT]: each.meter_id for each in await store.kept()}
+    assert pots.keys() == {"grt_1", "grt_2", None}
+    for change in changes:
+        drawn = [each.meter_id for each in change.call.reservations]
+        assert drawn == ([] if change.event is Event.DENY else [pots[change.call.grant]])
+    assert (await store.verify()).problems == ()
+
+
+async def test_a_call_that_waited_stays_in_the_pot_of_those_without_a_grant(
+    store: SqlStore,
+) -> None:
+    rules = counting("grant")
+    held = (await ask(store, 1, rules)).call
+    await keep(store, grant("grt_1", uses=9))
+    assert (await ask(store, 2, rules)).call.grant == "grt_1"
+    verdict = rules.judge_waiting(held)
+    assert verdict.demand is not None
+    assert {draw.meter_id for draw in verdict.demand.draws} == {
+        each.meter_id for each in held.reservations
+    }
+
+
+async def test_a_pot_for_all_is_drawn_on_alike_under_a_grant_and_under_none(
+    store: SqlStore, other: SqlStore
+) -> None:
+    rules = counting()
+    await keep(store, grant("grt_1", uses=2))
+    changes = await asked_at_once(store, other, rules)
+    by_grant = Counter((change.event, change.call.grant) for change in changes)
+    expected = {(Event.ALLOW, "grt_1"): 2, (Event.HOLD, None): 2, (Event.DENY, None): 16}
+    assert by_grant == expected
 
 
 async def test_the_file_and_the_store_give_grants_alike(store: SqlStore) -> None:

@@ -10,11 +10,14 @@ from approval.core.rulebook import Rulebook
 from approval.errors import Conflict, Forbidden, NoRoom, NotFound
 from approval.service import Service
 from tests.factories import make_asked, make_rulebook, make_service
+from tests.sending import Upstream, ballot
 
 TOOL = "create_incoming_phone_number"
 
 
-def rules(on_overrun: str = "freeze", meters: tuple[str, ...] = ("pot",)) -> Rulebook:
+def rules(
+    on_overrun: str = "freeze", *, meters: tuple[str, ...] = ("pot",), gated: bool = False
+) -> Rulebook:
     spend: dict[str, object] = {
         "amount": {"fixed": "1.15 USD"},
         "actual": {"result": "/structuredContent/amount", "unit": "minor"},
@@ -22,12 +25,13 @@ def rules(on_overrun: str = "freeze", meters: tuple[str, ...] = ("pot",)) -> Rul
     }
     if meters:
         spend["meters"] = list(meters)
+    gate = {"require_approval": [{"approvers": "finance"}]} if gated else {}
     return make_rulebook(
         {
             "dialect": "approval-1",
             "version": "1",
             "default": "deny",
-            "tools": {TOOL: {"spend": spend}, "other": {"spend": spend}},
+            "tools": {TOOL: {"spend": spend, **gate}, "other": {"spend": spend}},
             "meters": {"pot": {"limit": "50.00 USD", "window": {"calendar": "day"}}},
         }
     )
@@ -116,3 +120,28 @@ async def test_an_overrun_needs_no_meter_to_be_told_and_to_freeze(
         with pytest.raises(NoRoom):
             await spent(service, 2, 115)
         assert (await service._store.verify()).problems == ()
+
+
+async def test_a_call_that_was_approved_before_the_freeze_does_not_run(tmp_path: Path) -> None:
+    """Its agent is told why, and nothing is sent."""
+    async with make_service(tmp_path, rules=rules(gated=True)) as service:
+        first, second = [await held(service, number) for number in (1, 2)]
+        for call in (first, second):
+            await service.decide(call.id, ballot(call))
+        overran = Answer(
+            status=Status.EXECUTED, body=b'{"result":{"structuredContent":{"amount":500}}}'
+        )
+        await service.execute(first.id, Upstream(overran).send)
+        untouched = Upstream(overran)
+        ended = await service.execute(second.id, untouched.send)
+        assert ended.status is Status.INVALIDATED
+        assert ended.note.startswith(
+            f"frozen: This tool is frozen for this agent: call {first.id} "
+        )
+        assert untouched.received == []
+
+
+async def held(service: Service, number: int) -> Call:
+    asked = make_asked({"number": number})
+    verdict = service.rules.judge(asked.agent, asked.upstream, asked.tool, {"number": number})
+    return (await service.submit(asked, verdict)).call

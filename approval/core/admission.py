@@ -91,7 +91,7 @@ def _fit(verdict: Verdict, holdings: Holdings, now: datetime) -> Admitted | Refu
     if demand is None:
         return Admitted(verdict=verdict)
     if holdings.frozen and demand.spends:
-        return _frozen(holdings.frozen)
+        return frozen(holdings.frozen)
     overridden = _overridden(verdict, demand, holdings)
     taken = count(demand.counts, holdings, now)
     bookings = _reserved(demand.draws, holdings, now, overridden)
@@ -186,7 +186,8 @@ def no_room(why: Refusal) -> NoRoom:
     return NoRoom(why.code, why.text, retry_after=seconds, retryable=why.retryable, limit=why.limit)
 
 
-def _frozen(call_id: str) -> Refusal:
+def frozen(call_id: str) -> Refusal:
+    """Word why a tool spends nothing for an agent for the time being."""
     return Refusal(
         code="frozen",
         text=f"This tool is frozen for this agent: call {call_id} took more than was approved."

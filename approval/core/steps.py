@@ -348,8 +348,9 @@ def claim(
 
     The policy in force and the voters' present standing are looked at once more: an approval that
     would not be given today does not run today. Neither does a call that nobody has seen as it is
-    (the decisive approval names its digest), nor one for which a meter has no room now: its window
-    may have begun since the call was admitted, or its limit have been lowered.
+    (the decisive approval names its digest), nor one that spends with a tool that was frozen for
+    its agent meanwhile, nor one for which a meter has no room now: its window may have begun since
+    the call was admitted, or its limit have been lowered.
 
     Raises:
         Conflict: If the call is not approved (any more).
@@ -361,6 +362,8 @@ def claim(
     why = _no_longer_approved(call, directory, verdict)
     if why:
         return invalidate(call, why, now=now)
+    if holdings.frozen and call.amount is not None:
+        return invalidate(call, "frozen", now=now, told=admission.frozen(holdings.frozen).text)
     held = {each.meter_id: each for each in call.reservations}
     moved = admission.rehome(asking.demanded(call, verdict.demand), held, holdings, now)
     if isinstance(moved, Refusal):

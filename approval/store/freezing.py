@@ -7,6 +7,7 @@ from sqlalchemy import Row, bindparam, insert, select, update
 from approval.core.audit import Entry
 from approval.core.call import CallId, ToolCall
 from approval.core.lifecycle import Change
+from approval.core.money import Money
 from approval.errors import NotFound
 from approval.ports import Freeze
 from approval.store.prepared import Executor
@@ -50,8 +51,14 @@ def freeze(work: Work, change: Change) -> None:
     work.connection.execute(_FREEZE, row)
 
 
-def frozen(connection: Executor, asked: ToolCall) -> str:
-    """Name the call whose overrun froze this tool for this agent; empty if none did."""
+def frozen(connection: Executor, asked: ToolCall, amount: Money | None) -> str:
+    """Name the call whose overrun froze this tool for this agent; empty if none did.
+
+    A call that spends nothing, which has no amount, is free of it. Read this once its meters are
+    locked: of an overrun that drew on one of them all is then known.
+    """
+    if amount is None:
+        return ""
     key = {"agent": asked.agent, "upstream": asked.upstream, "tool": asked.tool}
     found: str | None = connection.execute(_IN_FORCE, key).scalar()
     return found or ""

@@ -158,7 +158,8 @@ def admit(
     offers = _offers(work, asked.agent, covering)
     demand = under(demand, offers)
     held = ledger.holdings(work, demand)
-    frozen = _frozen(work, asked, demand)
+    amount = demand.amount if demand is not None else None
+    frozen = freezing.frozen(work.connection, asked, amount)
     held = replace(held, offers=offers, frozen=frozen, pending=waiting)
     _refuse_reused_key(work, asked)
     change = step(existing, held, work.now)
@@ -175,10 +176,6 @@ def admit(
     return change
 
 
-def _frozen(work: Work, asked: ToolCall, demand: Demand | None) -> str:
-    return freezing.frozen(work.connection, asked) if demand is not None and demand.spends else ""
-
-
 def _offers(work: Work, agent: str, covering: Covering | None) -> tuple[Offer, ...]:
     """Name the grants that cover a call; those issued stay unrevoked until it is committed."""
     if covering is None:
@@ -191,6 +188,8 @@ def claim(work: Work, call_id: CallId, claiming: Claiming) -> Change:
     before = _get(work.connection, _CALL_TO_CHANGE, call_id)
     demand, step = claiming(before)
     held = ledger.holdings(work, demand, call_id=call_id, own=before.reservations)
+    frozen = freezing.frozen(work.connection, before.asked, before.amount)
+    held = replace(held, frozen=frozen)
     change = step(before, held, work.now)
     if change.event is not None:
         _save(work, before, change, windows.guarding(demand, held.elsewhere))

@@ -75,6 +75,38 @@ def test_a_claim_for_which_there_is_no_room_any_more_says_why_and_gives_the_mone
     assert [each.state for each in change.call.reservations] == [State.VOID]
 
 
+@pytest.mark.parametrize(
+    ("amount", "verdict", "by", "runs"),
+    [
+        (PRICE, demanding(DAILY), "apr_9", False),
+        (PRICE, demanding(DAILY), "", True),
+        # What the rules price no more was approved at its price all the same.
+        (PRICE, GATE, "apr_9", False),
+        (None, GATE, "apr_9", True),
+    ],
+)
+def test_a_tool_that_was_frozen_meanwhile_spends_nothing(
+    amount: Money | None, verdict: Verdict, by: str, *, runs: bool
+) -> None:
+    holds = () if amount is None else (HELD,)
+    given = vote("ann", digest=make_call(amount=amount, reservations=holds).digest)
+    change = steps.claim(
+        approved_call(amount=amount, reservations=holds, votes=(given,)),
+        Holdings(frozen=by),
+        lease=make_lease(),
+        directory=make_directory(),
+        verdict=verdict,
+        now=LATER,
+    )
+    if runs:
+        assert change.event is Event.CLAIM
+        return
+    assert change.event is Event.INVALIDATE
+    told = "frozen: This tool is frozen for this agent: call apr_9 took more than was approved."
+    assert change.call.note.startswith(told)
+    assert [each.state for each in change.call.reservations] == [State.VOID]
+
+
 @pytest.mark.parametrize(("taken", "fits"), [(0, True), (600, True), (601, False)])
 def test_a_claim_after_midnight_takes_from_the_new_day_or_has_no_budget(
     taken: int, *, fits: bool

@@ -26,6 +26,7 @@ def buying(
     price: str = "10.00 USD",
     window: Mapping[str, object] = DAY,
     asking: bool = False,
+    freezes: bool = False,
     name: str = "pot",
     meter: Mapping[str, object] | None = None,
     besides: Mapping[str, object] | None = None,
@@ -36,7 +37,7 @@ def buying(
         "amount": {"fixed": price},
         "actual": {"result": "/cents", "unit": "minor"},
         "meters": [name, *(besides or {})],
-        "on_overrun": "alert",  # freezing has tests of its own
+        "on_overrun": "freeze" if freezes else "alert",  # freezing has tests of its own
     }
     rule = {"approvers": "finance", "run_within": "24h"}
     gate = {"require_approval": [rule]} if asking else {}

@@ -162,7 +162,7 @@ def _approve(
     issue = giving.given(approved, requirement, via=ballot.via, now=now)
     facts = _vote_facts(vote) | _given_facts(approved, issue)
     moved = move(approved, Event.APPROVE, actor, facts=facts, actual=typed)
-    return replace(moved, issue=issue)
+    return replace(moved, issue=issue, facts={**moved.facts, **_override_facts(moved.call)})
 
 
 def _vote(call: Call, ballot: Ballot, now: datetime) -> Vote:
@@ -198,6 +198,16 @@ def _given_facts(call: Call, issue: Issue | None) -> dict[str, object]:
         return {"granted": issue.grant.id, "grant": str(wish)}
     asked = any(vote.grant is not None for vote in call.approvals)
     return {"granted": None} if asked else {}
+
+
+def _override_facts(call: Call) -> dict[str, object]:
+    """Say how far an approval lets a call pass the limits of which its approvers may."""
+    beyond = {
+        each.meter_id: str(Money(each.override, each.amount.currency))
+        for each in call.reservations
+        if each.override
+    }
+    return {"override": beyond} if beyond else {}
 
 
 def settle(

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from approval.core import steps
-from approval.core.call import Answer, Status, Verdict
+from approval.core.call import Answer, Choice, Status, Verdict
 from approval.core.demand import Demand, Holdings, Terms
 from approval.core.ledger import Reservation, State
 from approval.core.lifecycle import Change, Event
@@ -28,8 +28,6 @@ from tests.core.lives import (
 )
 from tests.factories import NOW, make_call, make_directory, make_lease, make_verdict
 
-# --- the claim, with money ---
-
 MIDNIGHT = NOW.replace(hour=0) + timedelta(days=1)
 PRICE = Money(400, "USD")
 DAILY = Meter(name="daily", origin="o", limit=Money(1000, "USD"), window=Calendar(unit=Period.DAY))
@@ -40,6 +38,26 @@ HELD = Reservation(meter_id="daily", window_start=NOW.replace(hour=0), at=NOW, a
 def demanding(*meters: Meter, amount: Money = PRICE) -> Verdict:
     draws = tuple(Draw(meter_id=m.name, key=(), meter=m, amount=amount) for m in meters)
     return make_verdict(demand=Demand(amount=amount, draws=draws))
+
+
+# --- the approval, with money ---
+
+
+@pytest.mark.parametrize(
+    ("override", "told"), [(0, None), (150, {"daily": "1.50 USD"}), (400, {"daily": "4.00 USD"})]
+)
+def test_an_approval_says_how_far_it_lets_the_call_pass_a_limit(
+    override: int, told: dict[str, str] | None
+) -> None:
+    call = make_call(amount=PRICE, reservations=(replace(HELD, override=override),))
+    ballot = steps.Ballot(person="ann", choice=Choice.APPROVE, digest=call.digest, via="web")
+    verdict = demanding(DAILY)
+    change = steps.decide(call, ballot, directory=make_directory(), verdict=verdict, now=LATER)
+    assert change.event is Event.APPROVE
+    assert change.entry().facts.get("override") == told
+
+
+# --- the claim, with money ---
 
 
 def claim_with(verdict: Verdict, now: datetime = LATER, **usage: int) -> Change:

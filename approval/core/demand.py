@@ -14,7 +14,17 @@ from functools import reduce
 from approval.core.meters import Draw, Usage, under_grant
 from approval.core.money import Money
 from approval.core.pending import Pending
-from approval.core.price import Actual, Asking, OnError, OnOverrun, Per, Quote, Spend, actual
+from approval.core.price import (
+    Actual,
+    Asking,
+    OnError,
+    OnOverrun,
+    Per,
+    Quote,
+    Spend,
+    Unknown,
+    actual,
+)
 from approval.core.rates import Rate, RateKey
 
 
@@ -25,14 +35,15 @@ class Terms:
     on_error: OnError = OnError.KEEP
     on_overrun: OnOverrun = OnOverrun.FREEZE
     actual: Actual | None = None
+    allow_zero: bool = False
+    """Whether an upstream is believed that says that a call took nothing."""
     asking: Asking | None = None
     """That an approver types what it costs; None where that is known."""
 
-    def took(self, result: object, currency: str) -> Money | None:
-        """Read what the upstream says a call took; None where it says nothing that counts."""
-        spend = Spend(sources=(), actual=self.actual)
-        found = actual(spend, result, currency=currency)
-        return found if isinstance(found, Money) else None
+    def took(self, result: object, currency: str) -> Money | Unknown:
+        """Read what the upstream says a call took, or say why that does not count."""
+        spend = Spend(sources=(), actual=self.actual, allow_zero=self.allow_zero)
+        return actual(spend, result, currency=currency)
 
 
 def terms_of(spend: Spend, quote: Quote) -> Terms:
@@ -42,6 +53,7 @@ def terms_of(spend: Spend, quote: Quote) -> Terms:
         on_error=spend.on_error,
         on_overrun=spend.on_overrun,
         actual=spend.actual,
+        allow_zero=spend.allow_zero,
         asking=None if up_to is None else Asking(up_to=up_to, allow_zero=spend.allow_zero),
     )
 
@@ -200,6 +212,7 @@ def _strictest(terms: list[Terms]) -> Terms:
         on_error=min((each.on_error for each in terms), key=order.index),
         on_overrun=OnOverrun.FREEZE if frozen else OnOverrun.ALERT,
         actual=next((each.actual for each in terms if each.actual is not None), None),
+        allow_zero=all(each.allow_zero for each in terms),
         asking=reduce(Asking.and_also, asking) if asking else None,
     )
 

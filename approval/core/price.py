@@ -23,6 +23,9 @@ MAX_ITEMS = 1000
 FALLS_THROUGH = frozenset({"absent", "unknown_key"})
 """Nothing was said, or nothing this table knows: the next source is tried."""
 
+UNSAID = frozenset({"absent", "missing"})
+"""There is nothing where an amount would stand."""
+
 ASKABLE = FALLS_THROUGH | {"missing"}
 """What an approver may make up for (`on_unknown = "gate"`). An amount that is there and cannot be
 read, or is in no known currency, is denied whatever the policy says of unknown ones."""

@@ -28,6 +28,7 @@ from approval.core.issued import Issue
 from approval.core.lifecycle import TRANSITIONS, Change, Event, booked, correctable, move
 from approval.core.money import Money
 from approval.core.policy import tighten
+from approval.core.price import UNSAID, Unknown
 from approval.core.refusals import Refusal
 from approval.errors import Conflict, Forbidden, Unreadable
 
@@ -418,22 +419,33 @@ def answer(call: Call, found: Answer, *, owner: str, now: datetime) -> Change:
         attempt=replace(attempt, outcome=str(event)),
         ended_by=f"upstream:{call.asked.upstream}",
     )
-    actual = took(call, found)
+    said = took(call, found)
+    actual = said if isinstance(said, Money) else None
     change = move(done, event, f"service:{owner}", now=now, actual=actual)
-    facts = {"overrun": str(actual)} if change.overran else {}
+    facts: dict[str, object] = {}
+    if change.overran:
+        facts["overrun"] = str(actual)
+    if isinstance(said, Unknown):  # by its code alone: the rest is the upstream's text
+        facts["actual_refused"] = said.reason
     return replace(change, answer=found, facts=facts)
 
 
-def took(call: Call, found: Answer) -> Money | None:
-    """Read what the upstream says it took; what cannot be relied on counts as nothing said."""
+def took(call: Call, found: Answer) -> Money | Unknown | None:
+    """Read what the upstream says it took; None where it says nothing.
+
+    What cannot be relied on moves as much money as nothing said.
+    """
     if call.amount is None or call.terms.actual is None:
         return None
     try:
         body = canonical.read(found.body, limit=MAX_ANSWER)
-    except Unreadable:
-        return None
+    except Unreadable as error:
+        return Unknown(reason=error.reason, text=str(error))
     result = body.get("result") if isinstance(body, dict) else None
-    return call.terms.took(result, call.amount.currency)
+    if result is None:
+        return None
+    said = call.terms.took(result, call.amount.currency)
+    return None if isinstance(said, Unknown) and said.reason in UNSAID else said
 
 
 _ANSWERS: Final = {

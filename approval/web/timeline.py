@@ -127,6 +127,8 @@ def _told(tag: Tag, facts: Mapping[str, object]) -> Iterator[object]:
         yield f"it took {facts['actual']}"
     if "overrun" in facts:
         yield f"it took {facts['overrun']}, more than was approved"
+    if "actual_refused" in facts:
+        yield f"what it says it took is not taken over: {facts['actual_refused']}"
     if facts.get("frozen"):
         yield "the tool is frozen for its agent"
 

@@ -15,12 +15,14 @@ from approval.core.demand import (
     Terms,
     besides,
     passing,
+    terms_of,
     under,
     unite,
 )
 from approval.core.meters import Draw, Meter, Usage, meter_id
-from approval.core.money import Money
-from approval.core.price import Asking, OnError, OnOverrun
+from approval.core.money import Money, Unit
+from approval.core.pointers import Pointer
+from approval.core.price import Actual, Asking, OnError, OnOverrun, Quote, Spend, Unknown
 from approval.core.rates import Rate, RateKey
 from approval.core.scopes import Scope
 from approval.core.windows import AllTime
@@ -46,6 +48,29 @@ def test_the_strictest_terms_of_those_that_spend_stand() -> None:
     demands = [Demand(amount=price, terms=lax), Demand(amount=price, terms=strict), Demand()]
     assert unite(demands) == Demand(amount=price, terms=strict)
     assert unite([Demand(amount=price, terms=lax), Demand()]) == Demand(amount=price, terms=lax)
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("second", [True, False])
+def test_that_a_call_took_nothing_is_believed_where_every_policy_allows_it(
+    *, first: bool, second: bool
+) -> None:
+    price = Money(100, "USD")
+    united = unite(
+        Demand(amount=price, terms=Terms(allow_zero=allowed)) for allowed in (first, second)
+    )
+    assert united is not None
+    assert united.terms.allow_zero is (first and second)
+
+
+@pytest.mark.parametrize("allow_zero", [True, False])
+def test_the_terms_of_a_call_keep_whether_it_may_take_nothing(*, allow_zero: bool) -> None:
+    said = Actual(at=Pointer(text="/took", steps=("took",)), unit=Unit.MINOR)
+    spend = Spend(sources=(), actual=said, allow_zero=allow_zero)
+    terms = terms_of(spend, Quote(reserve=Money(100, "USD")))
+    found = terms.took({"took": 0}, "USD")
+    assert found == Money(0, "USD") if allow_zero else isinstance(found, Unknown)
+    assert terms.took({"took": 7}, "USD") == Money(7, "USD")
 
 
 def asked(up_to: int, currency: str = "USD", *, allow_zero: bool = False) -> Demand:

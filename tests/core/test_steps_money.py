@@ -192,38 +192,64 @@ TOOK = Terms(
 )
 
 
+def refused(reason: str) -> dict[str, str]:
+    return {"actual_refused": reason}
+
+
 @pytest.mark.parametrize(
-    ("body", "posted", "overrun"),
+    ("body", "posted", "facts"),
     [
         (b'{"result":{"structuredContent":{"took":400}}}', 400, {}),
         (b'{"result":{"structuredContent":{"took":150}}}', 150, {}),
         (b'{"result":{"structuredContent":{"took":401}}}', 401, {"overrun": "4.01 USD"}),
-        # What cannot be relied on frees nothing.
+        # What was not said, or cannot be relied on, frees nothing; the latter is told.
         (b'{"result":{"structuredContent":{}}}', 400, {}),
-        (b'{"result":{"structuredContent":{"took":-1}}}', 400, {}),
-        (b'{"result":{"structuredContent":{"took":0}}}', 400, {}),
-        (b'{"result":{"structuredContent":{"took":1.5}}}', 400, {}),
-        (b'{"result":{"structuredContent":{"took":"150"}}}', 400, {}),
-        (b'{"result":{"structuredContent":{"took":true}}}', 400, {}),
-        (b'{"result":{"structuredContent":{"took":null}}}', 400, {}),
-        (b'{"result":{"structuredContent":{"took":1,"took":2}}}', 400, {}),
-        (b'{"result":{"structuredContent":{"took":1e400}}}', 400, {}),
-        (b'{"result":[]}', 400, {}),
+        (b'{"result":{}}', 400, {}),
         (b'{"error":{"code":-1,"message":"no"}}', 400, {}),
         (b"[]", 400, {}),
-        (b"\xff", 400, {}),
-        (b"", 400, {}),
+        (b'{"result":{"structuredContent":{"took":-1}}}', 400, refused("negative")),
+        (b'{"result":{"structuredContent":{"took":0}}}', 400, refused("zero")),
+        (b'{"result":{"structuredContent":{"took":10000000000000000}}}', 400, refused("above_cap")),
+        (b'{"result":{"structuredContent":{"took":1.5}}}', 400, refused("inexact")),
+        (b'{"result":{"structuredContent":{"took":"150"}}}', 400, refused("text_not_allowed")),
+        (b'{"result":{"structuredContent":{"took":true}}}', 400, refused("boolean")),
+        (b'{"result":{"structuredContent":{"took":null}}}', 400, refused("null")),
+        (b'{"result":{"structuredContent":{"took":1,"took":2}}}', 400, refused("duplicate_member")),
+        (b'{"result":{"structuredContent":{"took":1e400}}}', 400, refused("number_not_finite")),
+        (b'{"result":[]}', 400, refused("not_an_object")),
+        (b"\xff", 400, refused("encoding")),
+        (b"", 400, refused("empty")),
     ],
 )
 def test_an_answer_settles_at_what_it_says_and_else_at_what_was_reserved(
-    body: bytes, posted: int, overrun: dict[str, str]
+    body: bytes, posted: int, facts: dict[str, str]
 ) -> None:
     call = executing_call(amount=PRICE, terms=TOOK, reservations=(HELD,))
     answer = Answer(status=Status.EXECUTED, body=body)
     change = steps.answer(call, answer, owner="me", now=LATER)
     [reservation] = change.call.reservations
     assert (reservation.state, reservation.posted) == (State.POSTED, posted)
-    assert change.facts == overrun
+    assert change.facts == facts
+
+
+@pytest.mark.parametrize(
+    ("status", "on_error", "posted"),
+    [
+        (Status.EXECUTED, OnError.KEEP, 0),
+        (Status.ERRORED, OnError.POST, 0),
+        (Status.ERRORED, OnError.KEEP, 400),
+    ],
+)
+def test_an_answer_that_it_took_nothing_is_believed_where_the_policy_allows_zero(
+    status: Status, on_error: OnError, posted: int
+) -> None:
+    terms = replace(TOOK, allow_zero=True, on_error=on_error)
+    call = executing_call(amount=PRICE, terms=terms, reservations=(HELD,))
+    body = b'{"result":{"structuredContent":{"took":0}}}'
+    change = steps.answer(call, Answer(status=status, body=body), owner="me", now=LATER)
+    [reservation] = change.call.reservations
+    assert (reservation.state, reservation.posted) == (State.POSTED, posted)
+    assert change.facts == {}
 
 
 @pytest.mark.parametrize("metered", [True, False])

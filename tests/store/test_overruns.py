@@ -26,10 +26,12 @@ TERMS = Terms(
 )
 
 
-async def buy(store: SqlStore, meter: Meter, minor: int, number: int) -> Change:
+async def buy(
+    store: SqlStore, meter: Meter, minor: int, number: int, terms: Terms = TERMS
+) -> Change:
     price = Money(minor, "USD")
     draw = Draw(meter_id="pot", key=(), meter=meter, amount=price)
-    demand = Demand(amount=price, draws=(draw,), terms=TERMS)
+    demand = Demand(amount=price, draws=(draw,), terms=terms)
     verdict = make_verdict(Outcome.ALLOW, demand=demand)
     asked = make_asked({"number": number})
 
@@ -113,3 +115,16 @@ async def test_what_was_given_back_is_booked_beyond_the_limit_where_it_was_spent
     assert await store.sums(HARD, await store.now()) == Usage(held=100, posted=120)
     assert (await buy(store, HARD, 1, 3)).event is Event.DENY
     assert (await store.verify()).problems == ()
+
+
+@pytest.mark.parametrize(("allow_zero", "posted"), [(True, 0), (False, 90)])
+async def test_that_a_call_took_nothing_is_believed_where_it_was_allowed_when_it_began(
+    store: SqlStore, *, allow_zero: bool, posted: int
+) -> None:
+    begun = await buy(store, HARD, 90, 1, replace(TERMS, allow_zero=allow_zero))
+    nothing = Answer(status=Status.EXECUTED, body=b'{"result":{"took":0}}')
+    done = await store.advance(
+        begun.call.id, lambda call, now: steps.answer(call, nothing, owner="me", now=now)
+    )
+    assert done.facts == ({} if allow_zero else {"actual_refused": "zero"})
+    assert await store.sums(HARD, await store.now()) == Usage(posted=posted)

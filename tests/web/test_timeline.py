@@ -1,3 +1,5 @@
+import pytest
+
 from approval.core import audit
 from approval.core.audit import GENESIS, Entry, Tag
 from approval.web.text import pieces, plain
@@ -49,6 +51,22 @@ def test_of_an_overrun_it_is_told_what_was_taken_and_what_follows() -> None:
         "recorded the answer: executed (it took 5.00 USD, more than was approved)"
         " (the tool is frozen for its agent)"
     )
+
+
+def test_of_an_amount_that_was_not_taken_over_the_reason_is_told() -> None:
+    facts = {"actual_refused": "above_cap"}
+    entry = Entry(tag=Tag.CALL_SUCCEED, subject="apr_1", actor="service:x", facts=facts)
+    assert words_of(entry).did == (
+        "recorded the answer: executed (what it says it took is not taken over: above_cap)"
+    )
+
+
+@pytest.mark.parametrize("tag", [Tag.CALL_CORRECT, Tag.CALL_SETTLE_EXECUTED])
+def test_of_what_a_person_says_of_the_money_the_amount_is_told(tag: Tag) -> None:
+    facts = {"actual": "5.00 USD", "evidence": "invoice 7"}
+    moment = words_of(Entry(tag=tag, subject="apr_1", actor="person:dora", facts=facts))
+    assert moment.did == f"{DID[tag]} (it took 5.00 USD)"
+    assert moment.words == pieces("invoice 7")
 
 
 def test_calls_without_a_record_have_no_page_to_go_to() -> None:

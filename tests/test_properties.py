@@ -1,7 +1,8 @@
-"""The laws of money, rates and policies by their number, and the tests that hold each of them.
+"""The laws of calls, money, rates and policies by number, and the tests that hold each of them.
 
-The money machine plays on the pure core, on SQLite with two stores and on PostgreSQL; the crowds
-play many calls at once through two services, either of which may die. Numbers are the design's.
+The machines play on the pure core, on SQLite with two stores and on PostgreSQL; the crowds play
+many calls at once through two services, either of which may die; the kill test ends a real service
+again and again, and names what it sees by the same numbers. Numbers are the design's.
 """
 
 import re
@@ -10,7 +11,20 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.laws import LAWS
+
 HERE = Path(__file__).parent
+LIVES = (
+    "core/test_life_properties.py::TestLives",
+    "store/test_store_properties.py::TestLivesInTheStore",
+    "store/test_store_properties.py::test_lives_in_postgres",
+)
+KILL = (
+    "faults/test_kill.py"
+    "::test_no_call_runs_twice_and_none_is_lost_however_often_the_service_is_killed"
+)
+VERIFIED = frozenset({11, 13})
+"""What the kill test leaves to `approval audit verify`."""
 MACHINE = (
     "core/test_money_properties.py::TestMoney",
     "store/test_money_properties.py::TestMoneyInTheStore",
@@ -20,8 +34,115 @@ CROWDS = ("store/test_crowds.py::TestCrowds", "store/test_crowds.py::test_crowds
 LEDGER = "core/test_ledger_machine.py::TestSpending"
 RATES = "core/test_rates.py"
 JUDGING = "core/test_policy_properties.py"
+STEPS, ENDS = "core/test_steps.py", "core/test_steps_ends.py"
+TABLE = "core/test_lifecycle.py"
+STORE, TABLES = "store/test_store.py", "store/test_tables.py"
+SERVICE = "test_service.py"
+HOLDS = "scenarios/test_wire_holds.py"
+MISBEHAVES = "scenarios/test_wire_misbehaves.py"
 
-PROPERTIES: Mapping[int, tuple[str, ...]] = {
+CALLS: Mapping[int, tuple[str, ...]] = {
+    1: (  # at most one effect
+        KILL,
+        *LIVES,
+        f"{STORE}::test_two_services_on_one_database_run_an_approved_call_once",
+        f"{MISBEHAVES}::test_a_gated_call_is_sent_once_and_its_outcome_is_never_made_up",
+    ),
+    2: (  # what did not come to run has no effect
+        KILL,
+        *LIVES,
+        f"{SERVICE}::test_what_is_not_approved_is_never_sent",
+        f"{HOLDS}::test_a_rejected_call_never_runs_and_says_who_and_why",
+        f"{HOLDS}::test_a_denied_call_says_why_and_a_hidden_tool_is_not_listed",
+        "gateway/test_release.py::test_any_other_status_leaves_a_doubt",
+    ),
+    3: (  # executed has run
+        KILL,
+        *LIVES,
+        f"{MISBEHAVES}::test_a_gated_call_is_sent_once_and_its_outcome_is_never_made_up",
+    ),
+    4: (  # the bytes that arrive are those whose digest was approved
+        KILL,
+        "core/test_call.py::test_whatever_an_approval_depends_on_changes_the_envelope",
+        "gateway/test_upstream.py::test_the_arguments_that_were_recorded_are_the_bytes_that_are_sent",
+        f"{SERVICE}::test_an_approved_call_runs_once_with_exactly_what_was_approved",
+    ),
+    5: (  # the claim is committed before the call arrives
+        KILL,
+        f"{STORE}::test_a_claim_is_on_disk_before_its_call_is_sent",
+        "store/test_writer.py::test_what_is_written_is_on_disk_when_the_caller_hears_of_it",
+    ),
+    6: (KILL, *LIVES, f"{ENDS}::test_what_nobody_approved_does_not_run"),
+    7: (  # no effect after its deadlines
+        *LIVES,
+        f"{STEPS}::test_the_deadline_itself_is_in_time_and_a_tick_later_is_not",
+        f"{ENDS}::test_the_last_moment_to_run_is_in_time_and_a_tick_later_is_not",
+        f"{STORE}::test_a_decision_that_waited_for_the_lock_meets_the_deadline_after_it",
+        "test_sending.py::test_what_was_claimed_too_long_ago_is_not_sent",
+        KILL,
+    ),
+    8: (  # what joined has one effect
+        KILL,
+        *LIVES,
+        f"{STEPS}::test_an_ended_call_answers_once_or_under_its_key_for_a_day",
+        f"{STORE}::test_of_many_equal_requests_at_once_one_call_is_made",
+    ),
+    9: (  # nothing equal runs while a call is in doubt
+        KILL,
+        *LIVES,
+        f"{STEPS}::test_a_call_that_has_not_ended_is_joined_however_old_it_is",
+        f"{SERVICE}::test_a_repeat_while_in_doubt_joins_and_runs_nothing",
+        f"{MISBEHAVES}::test_a_gated_call_is_sent_once_and_its_outcome_is_never_made_up",
+        f"{TABLES}::test_the_database_itself_refuses_a_second_live_call_for_the_same_request",
+    ),
+    11: (  # the trail follows the table, version by version
+        *LIVES,
+        f"{TABLE}::test_every_pair_of_status_and_event_does_what_the_story_says",
+        "store/test_trail.py::test_a_story_that_cannot_happen_is_found_although_the_chain_is_whole",
+        KILL,
+    ),
+    12: (*LIVES, KILL, f"{TABLE}::test_no_end_has_a_way_out"),
+    13: (  # the trail leads to the calls that are kept
+        *LIVES,
+        KILL,
+        "store/test_trail.py::test_a_call_that_is_not_what_the_trail_says_is_found",
+    ),
+    14: (  # pending is left once
+        *LIVES,
+        KILL,
+        f"{STORE}::test_of_many_answers_at_once_only_the_first_stands",
+    ),
+    15: (  # what was rejected is not claimed
+        *LIVES,
+        KILL,
+        f"{ENDS}::test_only_an_approved_call_is_claimed",
+    ),
+    16: (  # nothing executes for ever
+        *LIVES,
+        KILL,
+        f"{ENDS}::test_a_lease_lapses_after_its_end_and_not_at_it",
+    ),
+    17: (  # nothing waits beyond its deadline
+        *LIVES,
+        KILL,
+        f"{ENDS}::test_a_waiting_call_expires_after_its_deadline_and_not_at_it",
+        "test_worker.py::test_what_is_due_expires_and_what_is_not_stays",
+    ),
+    18: (  # a late answer only adds knowledge
+        *LIVES,
+        f"{ENDS}::test_an_answer_ends_the_call_and_a_late_one_only_adds_knowledge",
+        f"{ENDS}::test_an_answer_never_changes_what_is_settled_or_was_not_sent",
+        f"{SERVICE}::test_a_late_answer_does_not_undo_what_a_person_settled",
+    ),
+    19: (  # one open attempt
+        *LIVES,
+        KILL,
+        f"{STORE}::test_of_many_claims_at_once_one_has_it",
+        f"{TABLES}::test_the_database_itself_refuses_a_second_open_attempt_and_a_second_equal_vote",
+    ),
+}
+
+LIMITS: Mapping[int, tuple[str, ...]] = {
     27: (*MACHINE, *CROWDS, LEDGER),  # no window is beyond its limit
     28: (*MACHINE, *CROWDS, LEDGER),  # sums are those of the reservations
     29: (*MACHINE, *CROWDS),  # only live calls hold money, and all of it
@@ -103,8 +224,17 @@ PROPERTIES: Mapping[int, tuple[str, ...]] = {
 }
 
 
-def test_every_law_of_money_rates_and_policy_is_held_by_a_test() -> None:
-    assert list(PROPERTIES) == list(range(27, 47))
+PROPERTIES: Mapping[int, tuple[str, ...]] = {**CALLS, **LIMITS}
+
+
+def test_every_law_of_calls_money_rates_and_policy_is_held_by_a_test() -> None:
+    # 10 is of restored copies, 20 of timers, 21 to 26 of deciders.
+    assert list(PROPERTIES) == [*range(1, 10), *range(11, 20), *range(27, 47)]
+
+
+def test_the_kill_test_sees_the_laws_that_name_it() -> None:
+    named = {number for number, tests in PROPERTIES.items() if KILL in tests}
+    assert named - VERIFIED <= {int(number) for law in LAWS for number in re.findall(r"\d+", law)}
 
 
 @pytest.mark.parametrize("number", PROPERTIES)

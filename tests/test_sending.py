@@ -1,19 +1,22 @@
 """Sending what was claimed; most stories of `test_service` send through it as well."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from typing_extensions import override
 
 from approval.core.call import Call, CallId, Status
 from approval.core.lifecycle import Change
 from approval.errors import StoreUnavailable
-from approval.ports import Step
+from approval.ports import Claiming, Step
 from approval.sending import SEND_WINDOW_SECONDS, SETTLE_RETRY_SECONDS, Sender, Settings
 from approval.service import Service
-from tests.factories import make_service
+from approval.store.store import SqlStore
+from tests.factories import make_rulebook, make_service
 from tests.sending import OK, Upstream, approved, tags
 
 
@@ -90,3 +93,25 @@ async def test_an_outcome_is_recorded_as_soon_as_the_store_is_back(service: Serv
     assert (done.status, await service.answer(done)) == (Status.EXECUTED, OK)
     assert (len(upstream.received), losing.times) == (1, 0)
     assert (await tags(service, done))[-2:] == ["call:claim", "call:succeed"]
+
+
+class Frozen(SqlStore):
+    """A store whose process stands still between a claim's commit and hearing of it."""
+
+    @override
+    async def claim(self, call_id: CallId, claiming: Claiming) -> Change:
+        change = await super().claim(call_id, claiming)
+        await asyncio.sleep(0.1)
+        return change
+
+
+async def test_what_was_claimed_too_long_ago_is_not_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("approval.sending.SEND_WINDOW_SECONDS", 0.05)
+    store, upstream = await Frozen.open("sqlite:///approval.db", base=tmp_path), Upstream()
+    async with Service(store, make_rulebook()) as service:
+        call = await approved(service)
+        done = await service.execute(call.id, upstream.send)
+    assert (done.status, upstream.received) == (Status.FAILED, [])
+    await store.close()

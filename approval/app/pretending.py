@@ -76,7 +76,7 @@ def _accounts_for(kept: Answer, recorded: Call, booked: Money) -> bool:
     if recorded.status is not Status.EXECUTED:
         return True  # an error is booked by the policy's word for errors, which may be another now
     said = steps.took(recorded, kept)
-    return booked == (recorded.amount if said is None else said)
+    return booked == (said if isinstance(said, Money) else recorded.amount)
 
 
 def _result(actual: Actual, took: Money) -> JSON | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from approval.core import steps
-from approval.core.call import Call, Choice, Status
+from approval.core.call import Answer, Call, Choice, Status
 from approval.core.lifecycle import Change
 from approval.core.steps import Ballot
 from approval.errors import Conflict, Misconfigured
@@ -22,7 +22,7 @@ from approval.service import Service
 from approval.store.sqlite import SqliteEngine
 from approval.store.store import SqlStore, wall_clock
 from tests.factories import NOW, Clock, make_asked, make_directory, make_rulebook, make_verdict
-from tests.sending import Upstream
+from tests.sending import OK, Upstream
 from tests.store.conftest import URL, Database, decide, entry, hold
 from tests.store.test_sql import ISSUE, claim
 from tests.store.test_writer import until
@@ -286,3 +286,15 @@ async def test_two_services_on_one_database_run_an_approved_call_once(
         assert [type(each) for each in sent].count(Call) >= 1
         assert (await one.get(held.id)).status is Status.EXECUTED
     assert (await store.verify()).problems == ()
+
+
+async def test_a_claim_is_on_disk_before_its_call_is_sent(store: SqlStore, other: SqlStore) -> None:
+    found: list[Status] = []
+
+    async def send(call: Call) -> Answer:
+        found.append((await other.get(call.id)).status)
+        return OK
+
+    async with Service(store, make_rulebook()) as service:
+        await service.execute((await decide(store, await hold(store))).id, send)
+    assert found == [Status.EXECUTING]

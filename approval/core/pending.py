@@ -1,8 +1,11 @@
 """How many calls of one agent may wait for people at once, and what it is told beyond that."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from approval.core.refusals import Refusal
+
+TOO_MANY: Final = "too_many_pending"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,9 +27,8 @@ def refusal(pending: Pending) -> Refusal:
     """Word why no further call is held; nobody knows when people decide, so no wait is named."""
     calls = "call" if pending.most == 1 else "calls"
     return Refusal(
-        code="too_many_pending",
+        code=TOO_MANY,
         text=f"At most {pending.most} {calls} of this agent may wait for people at once (now:"
-        f" {pending.count}). Wait until one of them is decided, or withdraw one with"
-        " approval_cancel.",
+        f" {pending.count}). Wait until one of them is decided.",
         retryable=True,
     )

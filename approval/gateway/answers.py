@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from approval.core import canonical
+from approval.core import canonical, pending
 from approval.core.call import Answer, Call, Reason, Status, Verdict
 from approval.core.canonical import JSON, quoted
 from approval.errors import NoRoom, Refused, StoreUnavailable, Unreadable
@@ -50,13 +50,16 @@ def tool_result(told: Told, *, modern: bool) -> dict[str, JSON]:
     return {"resultType": "complete", **result} if modern else result
 
 
-def tell(call: Call, *, joined: bool = False) -> Told:
-    """Say how it stands with a call. `joined`: the agent had asked for exactly this before."""
+def tell(call: Call, *, joined: bool = False, ours: bool = True) -> Told:
+    """Say how it stands with a call. `joined`: the agent had asked for exactly this before.
+
+    `ours` is whether our own tools are offered: nobody is sent to a tool that is not there.
+    """
     story = _STORIES[call.status](call)
     meta: dict[str, JSON] = {
         "state": str(call.status),
         "id": call.id,
-        "retryable": story.retryable,
+        "retryable": story.retryable or (story.repeats and not ours),
         "reason_code": story.code,
     }
     if call.status is Status.PENDING:
@@ -67,7 +70,8 @@ def tell(call: Call, *, joined: bool = False) -> Told:
         meta["reason"] = quoted(call.note, MAX_REASON)
     if joined:
         meta["joined"] = True
-    return Told(text=story.text + (_JOINED if joined else ""), meta=meta)
+    then = story.ours if ours else story.alone
+    return Told(text=story.text + then + (_JOINED if joined else ""), meta=meta)
 
 
 def tell_denied(verdict: Verdict) -> Told:
@@ -99,16 +103,19 @@ def tell_refused(refused: Refused) -> Told:
     )
 
 
-def tell_no_room(refused: NoRoom) -> Told:
+def tell_no_room(refused: NoRoom, *, ours: bool = True) -> Told:
     """Say that a limit has no room for a call, and after how long it may have, where that is known.
 
-    A refusal that says itself for what to wait names no time.
+    A refusal that says itself for what to wait names no time. With `ours`, our own tools are
+    offered: one of them withdraws a call that waits.
     """
     wait = refused.retry_after
     if wait is not None:
         then = f"Nobody was asked. You may repeat it in {wait} seconds."
     elif refused.retryable:
         then = "Nobody was asked about this one. You may repeat it then."
+        if ours and refused.code == pending.TOO_MANY:
+            then = f"You can also withdraw one with approval_cancel. {then}"
     else:
         then = "Repeating it will not help: ask for less, or ask the operator."
     meta: dict[str, JSON] = {
@@ -182,38 +189,61 @@ _JOINED = (
 
 @dataclass(frozen=True, slots=True)
 class _Story:
-    """The state of a call in words, its code, and whether repeating the call makes sense."""
+    """The state of a call in words, its code, and whether repeating the call makes sense.
+
+    The text goes on with what to do next, by our own tools or without them; `repeats` is whether
+    that is then to repeat the call, which must not be done otherwise.
+    """
 
     text: str
     code: str
     retryable: bool
+    ours: str = ""
+    alone: str = ""
+    repeats: bool = False
 
 
 def _pending(call: Call) -> _Story:
     text = (
         f"NOT EXECUTED. This call waits for a person's approval, as call {call.id}, until"
-        f" {_time(call.decide_before)}. Call approval_wait with this id to wait for its outcome, or"
-        " repeat exactly this call later. Do not change the arguments: that would be another call,"
-        " which needs an approval of its own."
+        f" {_time(call.decide_before)}."
     )
-    return _Story(text, "approval_required", retryable=True)
+    unchanged = (
+        "Do not change the arguments: that would be another call, which needs an approval of its"
+        " own."
+    )
+    return _Story(
+        text,
+        "approval_required",
+        retryable=True,
+        ours=" Call approval_wait with this id to wait for its outcome, or repeat exactly this call"
+        f" later. {unchanged}",
+        alone=f" Repeat exactly this call later to have its outcome. {unchanged}",
+    )
 
 
 def _approved(call: Call) -> _Story:
     until = f" before {_time(call.run_before)}" if call.run_before else ""
-    text = (
-        f"APPROVED{_by_voters(call)}, NOT EXECUTED YET. Call approval_wait with the id {call.id},"
-        f" or repeat exactly this call,{until} to have its result."
+    return _Story(
+        f"APPROVED{_by_voters(call)}, NOT EXECUTED YET.",
+        "approved",
+        retryable=True,
+        ours=f" Call approval_wait with the id {call.id}, or repeat exactly this call,{until} to"
+        " have its result.",
+        alone=f" Repeat exactly this call{until} to have its result.",
     )
-    return _Story(text, "approved", retryable=True)
 
 
 def _executing(call: Call) -> _Story:
-    text = (
-        f"APPROVED{_by_voters(call)} and sent. Its outcome is not known yet. Do not repeat it: call"
-        f" approval_wait with the id {call.id} to have its result."
+    return _Story(
+        f"APPROVED{_by_voters(call)} and sent. Its outcome is not known yet.",
+        "executing",
+        retryable=False,
+        ours=f" Do not repeat it: call approval_wait with the id {call.id} to have its result.",
+        alone=" Repeat exactly this call later to have its result: it is not sent twice. Do not"
+        " change the arguments: that would be another call.",
+        repeats=True,
     )
-    return _Story(text, "executing", retryable=False)
 
 
 def _executed(call: Call) -> _Story:
@@ -222,20 +252,25 @@ def _executed(call: Call) -> _Story:
             f"EXECUTED. Its answer was lost, but {_who(call.ended_by)} found out that it happened"
             f"{_noted(call)}. Do not repeat it."
         )
-    else:
-        text = (
-            f"EXECUTED, as approved{_by_voters(call)}. Do not repeat it: call approval_wait with"
-            f" the id {call.id} to have its result."
-        )
-    return _Story(text, "executed", retryable=False)
+        return _Story(text, "executed", retryable=False)
+    return _Story(
+        f"EXECUTED, as approved{_by_voters(call)}. Do not repeat it",
+        "executed",
+        retryable=False,
+        ours=f": call approval_wait with the id {call.id} to have its result.",
+        alone=f", even though its result cannot be given here. It is call {call.id}.",
+    )
 
 
 def _errored(call: Call) -> _Story:
-    text = (
+    return _Story(
         f"SENT, as approved{_by_voters(call)}, and answered with an error; it may have had an"
-        f" effect all the same. Call approval_wait with the id {call.id} to have the error."
+        " effect all the same.",
+        "errored",
+        retryable=False,
+        ours=f" Call approval_wait with the id {call.id} to have the error.",
+        alone=f" The error cannot be given here. It is call {call.id}.",
     )
-    return _Story(text, "errored", retryable=False)
 
 
 def _failed(call: Call) -> _Story:
@@ -252,10 +287,15 @@ def _in_doubt(call: Call) -> _Story:
     text = (
         f"OUTCOME UNKNOWN. The call was sent to {quoted(call.asked.upstream)} and no answer came"
         f" back{_noted(call)}: it may have happened or not. Do NOT repeat it, not in another form"
-        f" either. A person is asked to find out; approval_status with the id {call.id} says what"
-        " they found."
+        " either. A person is asked to find out"
     )
-    return _Story(text, "outcome_unknown", retryable=False)
+    return _Story(
+        text,
+        "outcome_unknown",
+        retryable=False,
+        ours=f"; approval_status with the id {call.id} says what they found.",
+        alone=f", as call {call.id}.",
+    )
 
 
 def _rejected(call: Call) -> _Story:

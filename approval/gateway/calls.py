@@ -8,7 +8,7 @@ from aiohttp import web
 from multidict import MultiMapping
 
 from approval.core import canonical
-from approval.core.call import Answer, Call, CallId, Outcome, ToolCall, Verdict
+from approval.core.call import ID_PREFIX, Answer, Call, CallId, Outcome, ToolCall, Verdict
 from approval.core.canonical import JSON, Number
 from approval.core.identity import Agent
 from approval.errors import (
@@ -49,6 +49,7 @@ class Turn:
     message: Message
     said: str
     far: Conversation
+    listing: Listing
     session: Session | None = None
 
     @property
@@ -84,11 +85,11 @@ class Calls:
         self._settings = settings
         self._detached = detached
 
-    async def answer(self, turn: Turn, listing: Listing | None) -> web.StreamResponse:
-        """Judge a call and do what the verdict says. `listing` is given where ours are offered."""
+    async def answer(self, turn: Turn) -> web.StreamResponse:
+        """Answer a call to a tool of ours; judge any other, and do what the verdict says."""
         message = turn.message
-        if listing is not None and message.tool in tools.NAMES - listing.taken:
-            return await self._own(turn)
+        if message.tool in turn.listing.ours and (own := await self._own(turn)) is not None:
+            return own
         verdict = self._service.rules.judge(
             turn.agent.name, turn.upstream, message.tool, message.arguments
         )
@@ -108,7 +109,7 @@ class Calls:
         try:
             call_id = await self._service.allow(_asked(turn, arguments), verdict)
         except NoRoom as error:
-            return _told(turn, answers.tell_no_room(error))
+            return _told(turn, answers.tell_no_room(error, ours=turn.listing.complete))
         except StoreUnavailable as error:
             # A count that cannot be raised is a limit that is not kept: that call never goes on.
             counted = verdict.demand is not None
@@ -168,7 +169,7 @@ class Calls:
         except Unreadable as error:
             return _told(turn, answers.tell_refused(Refused(error.reason, str(error))))
         except NoRoom as error:
-            return _told(turn, answers.tell_no_room(error))
+            return _told(turn, answers.tell_no_room(error, ours=turn.listing.complete))
         except Refused as refused:
             return _told(turn, answers.tell_refused(refused))
         except StoreUnavailable as error:
@@ -186,6 +187,7 @@ class Calls:
             token=message.progress_token,
             modern=message.modern,
             lasts=self._budget(turn),
+            ours=turn.listing.complete,
         )
         lines = turn.session.lines if turn.session else {}
         lines[line.request_id] = line
@@ -200,8 +202,10 @@ class Calls:
 
     async def _hand_over(self, turn: Turn, call: Call, *, joined: bool) -> web.StreamResponse:
         """Answer at once about a call that there is nothing to wait for."""
-        modern = turn.message.modern
-        body = await self._waiting.outcome(call, turn.request_id, modern=modern, joined=joined)
+        modern, ours = turn.message.modern, turn.listing.complete
+        body = await self._waiting.outcome(
+            call, turn.request_id, modern=modern, joined=joined, ours=ours
+        )
         response = plain(body)
         await response.prepare(turn.request)
         await response.write_eof()
@@ -245,30 +249,45 @@ class Calls:
 
     # --- our own tools ---
 
-    async def _own(self, turn: Turn) -> web.StreamResponse:
-        call_id = turn.message.arguments.get("id")
+    async def _own(self, turn: Turn) -> web.StreamResponse | None:
+        """Answer about a call of this agent's; None where the name may mean another's tool.
+
+        What was held stays ours to answer for, whatever the rules have become since.
+        """
+        arguments = turn.message.arguments
         try:
-            call = await self._find(turn, call_id)
-            match turn.message.tool:
-                case tools.WAIT:
-                    return await self._hold(turn, Submission(call=call, joined=False))
-                case tools.CANCEL:
-                    call = await self._cancelled(turn, call)
-                    return _told(turn, answers.tell(call))
-                case _:
-                    return _told(turn, answers.tell(call), is_error=False)
+            call = await self._find(turn, arguments.get("id"))
+            if call is not None:
+                return await self._answer_about(turn, call)
         except NotFound:
-            return _told(turn, tools.tell_unknown(call_id))
+            return _told(turn, tools.tell_unknown(arguments))
         except StoreUnavailable as error:
             return _told(turn, answers.tell_store_unavailable(error))
+        if tools.can_hold(self._service.rules, turn.agent, turn.upstream):
+            return _told(turn, tools.tell_unknown(arguments))
+        return None
 
-    async def _find(self, turn: Turn, call_id: JSON) -> Call:
-        if not isinstance(call_id, str):
-            raise NotFound("the id is no text")
-        call = await self._service.get(CallId(call_id))
-        if (call.asked.agent, call.asked.upstream) != (turn.agent.name, turn.upstream):
-            raise NotFound("the call is another agent's, or another upstream's")
-        return call
+    async def _answer_about(self, turn: Turn, call: Call) -> web.StreamResponse:
+        ours = turn.listing.complete
+        match turn.message.tool:
+            case tools.WAIT:
+                return await self._hold(turn, Submission(call=call, joined=False))
+            case tools.CANCEL:
+                call = await self._cancelled(turn, call)
+                return _told(turn, answers.tell(call, ours=ours))
+            case _:
+                return _told(turn, answers.tell(call, ours=ours), is_error=False)
+
+    async def _find(self, turn: Turn, call_id: JSON) -> Call | None:
+        """Find a call of this agent to this upstream: others' do not exist for it."""
+        if not isinstance(call_id, str) or not call_id.startswith(ID_PREFIX):
+            return None
+        try:
+            call = await self._service.get(CallId(call_id))
+        except NotFound:
+            return None
+        asked = call.asked
+        return call if (asked.agent, asked.upstream) == (turn.agent.name, turn.upstream) else None
 
     async def _cancelled(self, turn: Turn, call: Call) -> Call:
         try:

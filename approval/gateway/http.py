@@ -60,7 +60,9 @@ class Gateway:
         self._upstreams = {
             name: _upstream(name, each, self.settings) for name, each in upstreams.items()
         }
-        self._listings = {name: Listing(name) for name in upstreams}
+        self._listings = {
+            name: Listing(name, offers=each.approval_tools) for name, each in upstreams.items()
+        }
         self._sessions = Sessions()
         self._streams: Counter[str] = Counter()
         self._listeners: set[asyncio.Task[object]] = set()
@@ -193,6 +195,7 @@ class Gateway:
             message=message,
             said=said,
             far=far,
+            listing=self._listings[name],
             session=session,
         )
 
@@ -210,6 +213,7 @@ class Gateway:
             message=LISTENING,
             said=said,
             far=far,
+            listing=self._listings[name],
             session=session,
         )
 
@@ -240,7 +244,7 @@ class Gateway:
     async def _dispatch(self, turn: Turn) -> web.StreamResponse:
         match turn.message.method:
             case "tools/call":
-                return await self._calls.answer(turn, self._offered(turn))
+                return await self._calls.answer(turn)
             case "tools/list":
                 return await self._list(turn)
             case "initialize":
@@ -255,24 +259,16 @@ class Gateway:
         return await relay(turn.request, turn.message, await turn.far.post(turn.sent()))
 
     async def _list(self, turn: Turn) -> web.StreamResponse:
-        listing = self._listings[turn.upstream]
-        ours = self._offered(turn) is not None
+        listing = turn.listing
         first = "cursor" not in turn.message.params
         rules = self._service.rules
+        ours = listing.offers and tools.can_hold(rules, turn.agent, turn.upstream)
 
         def edit(result: dict[str, JSON]) -> dict[str, JSON]:
             return listing.edit(result, rules, turn.agent, ours=ours, first=first)
 
         reply = await turn.far.post(turn.sent())
         return await relay(turn.request, turn.message, reply, edit=edit)
-
-    def _offered(self, turn: Turn) -> Listing | None:
-        """Give the upstream's listing if our own tools are offered beside it."""
-        if not self._configured[turn.upstream].approval_tools:
-            return None
-        if not tools.can_hold(self._service.rules, turn.agent, turn.upstream):
-            return None
-        return self._listings[turn.upstream]
 
     async def _initialize(self, turn: Turn) -> web.StreamResponse:
         await self._make_room(turn.agent)

@@ -10,7 +10,8 @@ from typing import Final
 
 from approval.core.canonical import JSON, quoted
 from approval.core.identity import Agent
-from approval.core.policy import RequireApproval
+from approval.core.meters import Over
+from approval.core.policy import Policy, RequireApproval
 from approval.core.rulebook import Rulebook
 from approval.gateway.answers import Told
 
@@ -40,20 +41,34 @@ _SCHEMA: JSON = {
 def can_hold(rules: Rulebook, agent: Agent, upstream: str) -> bool:
     """Say whether any policy over this agent's calls to the upstream can ask for approval."""
     covering = (rules.policies.get(upstream), rules.narrowing.get((agent.name, upstream)))
-    return any(
-        isinstance(rule, RequireApproval)
-        for policy in covering
-        if policy is not None
-        for rule in policy.rules
+    return any(_holds(policy) for policy in covering if policy is not None)
+
+
+def _holds(policy: Policy) -> bool:
+    """Look for what holds calls: a gate, a price that approvers type, a meter that asks."""
+    return any(isinstance(rule, RequireApproval) for rule in policy.rules) or any(
+        charge.asks is not None or any(meter.over is Over.ASK for meter in charge.meters)
+        for charge in policy.charges
     )
 
 
 class Listing:
-    """What has been seen of one upstream's own tools."""
+    """What has been seen of one upstream's own tools. `offers`: its operator wants ours beside."""
 
-    def __init__(self, upstream: str) -> None:
+    def __init__(self, upstream: str, *, offers: bool = True) -> None:
+        self.offers = offers
         self._upstream = upstream
         self._taken: frozenset[str] = frozenset()
+
+    @property
+    def ours(self) -> frozenset[str]:
+        """Names whose calls are for us to answer."""
+        return NAMES - self._taken if self.offers else frozenset()
+
+    @property
+    def complete(self) -> bool:
+        """Say whether an agent may be sent to our tools: all of them are listed, or none is."""
+        return self.offers and not self._taken
 
     @property
     def taken(self) -> frozenset[str]:
@@ -112,12 +127,17 @@ def own_tools() -> list[JSON]:
     ]
 
 
-def tell_unknown(call_id: JSON) -> Told:
+def tell_unknown(arguments: Mapping[str, JSON]) -> Told:
     """Say that there is no such call, or none of this agent's: the two are not told apart."""
-    shown = quoted(call_id, 60) if isinstance(call_id, str) else "this"
+    call_id = arguments.get("id")
+    if isinstance(call_id, str):
+        wrong = f'No call of yours has the id "{quoted(call_id, 60)}".'
+    elif "id" in arguments:
+        wrong = 'The argument "id" is not a text.'
+    else:
+        wrong = 'The argument "id" is missing.'
     return Told(
-        text=f'No call of yours has the id "{shown}". Give the id, starting with "apr_", that the'
-        " pending call was answered with.",
+        text=f'{wrong} Give the id, starting with "apr_", that the pending call was answered with.',
         meta={"state": "unknown", "retryable": False, "reason_code": "unknown_call"},
     )
 

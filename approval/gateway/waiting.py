@@ -58,9 +58,12 @@ class Line:
         token: str | int | None,
         modern: bool,
         lasts: float,
+        ours: bool = True,
     ) -> None:
         self.request_id = request_id
         self.modern = modern
+        self.ours = ours
+        """Whether its agent may be sent to our own tools."""
         self.closed = False
         self.deadline = asyncio.get_running_loop().time() + lasts
         self.call_id: CallId | None = None
@@ -292,19 +295,21 @@ class Waiting:
         if line.left == "cancelled" and call.status in HELD:
             await line.finish(None)
             return
-        body = await self.outcome(call, line.request_id, modern=line.modern, joined=joined)
+        body = await self.outcome(
+            call, line.request_id, modern=line.modern, joined=joined, ours=line.ours
+        )
         await line.finish(body)
         await self.delivered(call)
 
     async def outcome(
-        self, call: Call, request_id: str | int, *, modern: bool, joined: bool
+        self, call: Call, request_id: str | int, *, modern: bool, joined: bool, ours: bool
     ) -> bytes:
         """Word the answer to a request about this call: the upstream's own if there is one."""
         answer = await self._stored(call)
         if answer is not None:
             # The bytes that were stored are the bytes that go out: only the id is this request's.
             return b'{"jsonrpc":"2.0","id":%b,%b' % (orjson.dumps(request_id), answer.body[1:])
-        told = answers.tell(call, joined=joined)
+        told = answers.tell(call, joined=joined, ours=ours)
         return protocol.result_body(request_id, answers.tool_result(told, modern=modern))
 
     async def _stored(self, call: Call) -> Answer | None:

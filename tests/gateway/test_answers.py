@@ -249,6 +249,37 @@ def test_every_state_is_told_with_what_to_do_next(
     assert told.meta == {"id": "apr_1", **meta}
 
 
+ALONE = {
+    Status.PENDING: (
+        " until 2026-11-21T12:15:00Z. Repeat exactly this call later to have its outcome. Do not"
+        " change the arguments: that would be another call, which needs an approval of its own."
+    ),
+    Status.APPROVED: " Repeat exactly this call before 2026-11-21T10:10:00Z to have its result.",
+    Status.EXECUTING: (
+        " Repeat exactly this call later to have its result: it is not sent twice. Do not change"
+        " the arguments: that would be another call."
+    ),
+    Status.EXECUTED: " Do not repeat it, even though its result cannot be given here. It is call"
+    " apr_1.",
+    Status.ERRORED: " The error cannot be given here. It is call apr_1.",
+    Status.IN_DOUBT: " A person is asked to find out, as call apr_1.",
+}
+
+
+@pytest.mark.parametrize("status", Status)
+def test_without_our_tools_nobody_is_sent_to_them(status: Status) -> None:
+    until = NOON - timedelta(hours=1, minutes=50)
+    call = replace(APPROVED, status=status, run_before=until, ended_by="upstream:shop")
+    offered, alone = tell(call), tell(call, ours=False)
+    assert "approval_" not in alone.text
+    assert ("approval_" in offered.text) is (status in ALONE)
+    assert alone.text.endswith(ALONE.get(status, offered.text))
+    # What to do is the same for programs: to repeat it where that collects it.
+    repeated = status is Status.EXECUTING
+    assert alone.meta == offered.meta | ({"retryable": True} if repeated else {})
+    assert ("Repeat exactly this call" in alone.text) <= bool(alone.meta["retryable"])
+
+
 def test_no_state_is_left_without_words_and_no_two_sound_alike() -> None:
     texts = [tell(replace(CALL, status=status)).text for status in Status]
     assert len({text[:40] for text in texts}) == len(Status)
@@ -336,6 +367,19 @@ def test_what_there_is_no_room_for_says_whether_and_when_to_repeat_it(
     assert told.meta["retryable"] is retryable
     assert told.meta.get("retry_after") == retry_after
     assert ("retry_after" in told.meta) is (retry_after is not None)
+
+
+@pytest.mark.parametrize("code", ["too_many_pending", "x"])
+@pytest.mark.parametrize("ours", [True, False])
+def test_only_an_agent_that_has_our_tools_is_told_to_withdraw_a_call(
+    code: str, *, ours: bool
+) -> None:
+    told = tell_no_room(NoRoom(code, "Full.", retryable=True), ours=ours)
+    withdraws = (
+        "Full. You can also withdraw one with approval_cancel. Nobody was asked" in told.text
+    )
+    assert withdraws is (ours and code == "too_many_pending")
+    assert ("approval_" in told.text) is withdraws
 
 
 def test_a_store_that_is_away_is_told_without_its_secrets() -> None:

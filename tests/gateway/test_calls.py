@@ -178,8 +178,8 @@ async def test_an_agent_with_too_many_pending_calls_is_told_what_to_do_about_it(
         assert refused.result["isError"] is True
         assert refused.text.startswith(
             "DENIED, NOT EXECUTED: At most 1 call of this agent may wait for people at once (now:"
-            " 1). Wait until one of them is decided, or withdraw one with approval_cancel. Nobody"
-            " was asked about this one. You may repeat it then."
+            " 1). Wait until one of them is decided. You can also withdraw one with"
+            " approval_cancel. Nobody was asked about this one. You may repeat it then."
         )
         assert refused.told == {
             "state": "denied",

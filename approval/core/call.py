@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Final, NewType
+from typing import NewType
 
 import orjson
 
@@ -19,9 +19,6 @@ from approval.core.ledger import Reservation
 from approval.core.meters import shown
 from approval.core.money import Money
 from approval.core.price import Asking, Per
-
-ID_PREFIX: Final = "apr_"
-"""How every id of a call begins."""
 
 CallId = NewType("CallId", str)
 """`apr_` and the base32 of a UUIDv7: sorts by time, and is what agents and people are shown."""
@@ -330,7 +327,7 @@ def new_call_id(now: datetime, randomness: bytes) -> CallId:
     # 128 bits and two of padding are thirteen pairs of base32hex digits (RFC 4648 §7): a table of
     # pairs takes a seventh of `base64`'s time, and every call has an id.
     padded = value << 2
-    return CallId(ID_PREFIX + "".join([_PAIRS[padded >> shift & 1023] for shift in _SHIFTS]))
+    return CallId("apr_" + "".join([_PAIRS[padded >> shift & 1023] for shift in _SHIFTS]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

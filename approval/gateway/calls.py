@@ -8,7 +8,7 @@ from aiohttp import web
 from multidict import MultiMapping
 
 from approval.core import canonical
-from approval.core.call import ID_PREFIX, Answer, Call, CallId, Outcome, ToolCall, Verdict
+from approval.core.call import Answer, Call, CallId, Outcome, ToolCall, Verdict
 from approval.core.canonical import JSON, Number
 from approval.core.identity import Agent
 from approval.errors import (
@@ -280,7 +280,7 @@ class Calls:
 
     async def _find(self, turn: Turn, call_id: JSON) -> Call | None:
         """Find a call of this agent to this upstream: others' do not exist for it."""
-        if not isinstance(call_id, str) or not call_id.startswith(ID_PREFIX):
+        if not isinstance(call_id, str):
             return None
         try:
             call = await self._service.get(CallId(call_id))

@@ -1,5 +1,6 @@
 """Our three tools on the wire: offered wherever something can be held, and named only there."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -219,6 +220,26 @@ async def test_without_our_tools_an_agent_is_told_what_works_and_it_works(
 
 
 @pytest.mark.parametrize("era", ERAS)
+async def test_without_our_tools_an_outcome_that_nobody_knows_is_told_without_them(
+    era: str, tmp_path: Path
+) -> None:
+    async def handler(request: web.Request, message: dict[str, Any]) -> web.StreamResponse | None:
+        return web.Response(status=500) if message.get("method") == "tools/call" else None
+
+    async with scripted(handler) as upstream, asyncio.TaskGroup() as tasks:
+        shop = UpstreamSettings(url=upstream.url, approval_tools=False)
+        async with serve(tmp_path, shop) as wire:
+            agent = await RawAgent.connected(wire, era)
+            asking = tasks.create_task(agent.call("effect"))
+            call = await wire.approve()
+            for told in (await asking, await agent.call("effect")):
+                assert told.told["state"] == "in_doubt"
+                assert f"A person is asked to find out, as call {call.id}." in told.text
+                assert "approval_" not in told.text
+            assert len(upstream.messages("tools/call")) == 1
+
+
+@pytest.mark.parametrize("era", ERAS)
 async def test_nobody_is_sent_to_an_upstreams_own_tool_of_our_name(
     era: str, tmp_path: Path
 ) -> None:
@@ -236,6 +257,8 @@ async def test_nobody_is_sent_to_an_upstreams_own_tool_of_our_name(
             assert await listed(agent) == ["approval_wait"]
             pending = await agent.call("effect")
             assert "approval_" not in pending.text
+            status = await agent.call("approval_status", {"id": pending.told["id"]})
+            assert (status.told["state"], "approval_" in status.text) == ("pending", False)
             # Then even a call of the agent's own is the upstream's to find.
             assert (await agent.call("approval_wait", {"id": pending.told["id"]})).text == "done"
 

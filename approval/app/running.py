@@ -39,6 +39,9 @@ HANDLERS_SECONDS: Final = 2.0
 """How long a stop waits for requests that were told to end."""
 
 KEEPALIVE_SECONDS: Final = 75.0
+"""How long a connection may idle between two requests: longer than the minute after which reverse
+proxies drop one, for whoever closes first may cut off a request that is on its way."""
+
 MAX_BODY: Final = 1024 * 1024
 """For people's requests. The gateway reads agents' bodies by its own limit."""
 

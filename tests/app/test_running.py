@@ -10,7 +10,7 @@ import pytest
 from aiohttp import ClientSession, TCPConnector, web
 
 from approval.app.newcomers import Newcomers
-from approval.app.running import Running, _shorten, running
+from approval.app.running import KEEPALIVE_SECONDS, Running, _shorten, running
 from approval.config import Config
 from approval.errors import Misconfigured
 from tests.config.files import PEOPLE, SHOP, TOKEN, VALID, read
@@ -47,6 +47,29 @@ async def test_agents_people_and_probes_each_find_their_door(tmp_path: Path) -> 
             async with session.get(service.url + path, allow_redirects=False) as response:
                 assert (path, response.status) == (path, status)
                 assert response.headers["Server"] == "approval"
+
+
+PROXY_IDLE_SECONDS = 60
+"""How long reverse proxies keep a connection to a server that nothing is asked on."""
+
+
+def test_an_idle_connection_outlives_a_proxys_patience() -> None:
+    # Were it closed here first, the proxy might just be sending a call on it, and could not know
+    # whether that was read.
+    assert KEEPALIVE_SECONDS == 75
+    assert KEEPALIVE_SECONDS > PROXY_IDLE_SECONDS
+
+
+async def test_an_idle_connection_is_closed_when_its_time_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("approval.app.running.KEEPALIVE_SECONDS", 0.2)
+    async with running(read(tmp_path, FREE + VALID)) as service, asyncio.timeout(10):
+        host, port = service.url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(f"GET /healthz HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
+        assert (await reader.read()).startswith(b"HTTP/1.1 200")  # answered, then closed
+        writer.close()
 
 
 async def test_a_strange_host_name_is_refused_at_every_door(tmp_path: Path) -> None:

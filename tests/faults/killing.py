@@ -11,7 +11,6 @@ import contextlib
 import json
 import secrets
 import sys
-from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -31,6 +30,8 @@ ENDED = frozenset(
     {"executed", "errored", "failed", "rejected", "expired", "cancelled", "invalidated"}
 )
 RESTART_SECONDS = 30
+DOUBTS = 3
+"""How often an agent hears of a doubt before it leaves it at that."""
 
 
 @dataclass(slots=True)
@@ -105,9 +106,22 @@ async def under_fire(service: Service, *, least: float, most: float) -> AsyncIte
         await service.start()
 
 
+def hurry(number: int) -> str:
+    """Say for which of its two deadlines a call leaves a second only."""
+    return {3: "run", 5: "decide"}.get(number % 10, "none")
+
+
+def is_rejected(number: int) -> bool:
+    return number % 7 == 0
+
+
 def tool_call(number: int) -> dict[str, Any]:
-    """Write one gated call; its argument tells it from all others, and its repeats join it."""
-    params = {"name": "count", "arguments": {"n": number}, "_meta": ENVELOPE}
+    """Write one gated call; its number tells it from all others, and its repeats join it.
+
+    It goes out in other bytes than the canonical ones: those that are approved and sent on.
+    """
+    arguments = {"note": f"größer als {number} €", "n": number, "hurry": hurry(number)}
+    params = {"name": "count", "arguments": arguments, "_meta": ENVELOPE}
     return {"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": params}
 
 
@@ -117,12 +131,16 @@ class Agent:
     def __init__(self, service: Service, client: aiohttp.ClientSession) -> None:
         self._service = service
         self._client = client
+        self.asked: set[int] = set()
         self.acknowledged: dict[int, str] = {}
         self.final: dict[int, str] = {}
+        self.results: dict[int, dict[str, Any]] = {}
+        self.doubts: dict[int, list[tuple[str, str]]] = {}
 
     async def want(self, number: int) -> None:
-        """Repeat the identical call until its outcome is known."""
-        while number not in self.final:
+        """Repeat the identical call until its outcome is known, and a doubt some times more."""
+        self.asked.add(number)
+        while number not in self.final or len(self.doubts.get(number, [])) in range(1, DOUBTS):
             await self._service.up.wait()
             try:
                 await self._ask(number)
@@ -152,57 +170,71 @@ class Agent:
         about = result.get("_meta", {}).get("dev.approval/call")
         if about is None:
             self.final[number] = "executed"
+            self.results[number] = result
         elif "id" in about:
             self.acknowledged[number] = about["id"]
             if about["state"] in ENDED | {"in_doubt"}:
                 self.final[number] = about["state"]
+        if self.final.get(number) == "in_doubt" or number in self.doubts:
+            told = (str(about and about.get("id")), self._state(about))
+            self.doubts.setdefault(number, []).append(told)
+
+    @staticmethod
+    def _state(about: dict[str, Any] | None) -> str:
+        return "executed" if about is None else str(about.get("state"))
 
 
 class Person:
-    """Decides whatever is pending: rejects every seventh, approves the others."""
+    """Decides whatever is pending: rejects every seventh, approves the others.
+
+    Remembers what was acknowledged, and whether it ever saw such a call pending again.
+    """
 
     def __init__(self, service: Service, client: aiohttp.ClientSession) -> None:
         self._service = service
         self._client = client
-        self.decided: Counter[str] = Counter()
+        self.answered: dict[str, tuple[str, str]] = {}
+        self.undone: set[str] = set()
 
     async def decide_for_ever(self) -> None:
         while True:
             await self._service.up.wait()
             with contextlib.suppress(aiohttp.ClientError, ConnectionError, TimeoutError):
-                for call in await self.calls("?state=pending&limit=50"):
+                for call in (await self._get("?state=pending&limit=50"))["calls"]:
+                    if call["id"] in self.answered:
+                        self.undone.add(call["id"])
                     await self._decide(call)
             await asyncio.sleep(0.02)
-
-    async def calls(self, query: str) -> list[dict[str, Any]]:
-        """Read one page of calls."""
-        page = await self._page(query)
-        return list(page["calls"])
 
     async def all_calls(self) -> list[dict[str, Any]]:
         """Read every call there is."""
         found: list[dict[str, Any]] = []
         after = ""
         while True:
-            page = await self._page(f"?limit=200{after}")
+            page = await self._get(f"?limit=200{after}")
             found += page["calls"]
             if page["next"] is None:
                 return found
             after = f"&after={page['next']}"
 
-    async def _page(self, query: str) -> dict[str, Any]:
+    async def whole(self, call_id: str) -> dict[str, Any]:
+        """Read one call with its result."""
+        return await self._get(f"/{call_id}")
+
+    async def _get(self, query: str) -> dict[str, Any]:
         url = f"{self._service.url}/v1/calls{query}"
         async with self._client.get(url, headers=self._headers) as answer:
             answer.raise_for_status()
-            page: dict[str, Any] = await answer.json()
-            return page
+            found: dict[str, Any] = await answer.json()
+            return found
 
     async def _decide(self, call: dict[str, Any]) -> None:
-        choice = "reject" if call["arguments"]["n"] % 7 == 0 else "approve"
+        choice = "reject" if is_rejected(call["arguments"]["n"]) else "approve"
         body = {"decision": choice, "digest": call["digest"], "reason": "as scripted"}
         url = f"{self._service.url}/v1/calls/{call['id']}/decision"
         async with self._client.post(url, json=body, headers=self._headers) as answer:
-            self.decided[f"{choice} {answer.status}"] += 1
+            if answer.status == 200:
+                self.answered[call["id"]] = (choice, call["digest"])
 
     @property
     def _headers(self) -> dict[str, str]:

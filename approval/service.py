@@ -63,7 +63,10 @@ class Submission:
 
 
 class Service:
-    """One running service on one store. Enter it before use; leaving it waits for sends to end."""
+    """One service on one store. Leaving it waits for sends: each ends by its upstream's time limit.
+
+    Whoever holds a line or sends must enter it: that writes that it lives.
+    """
 
     def __init__(self, store: Store, rules: Rulebook, settings: Settings | None = None) -> None:
         self.keyring = Keyring(store, rules.directory)
@@ -91,16 +94,15 @@ class Service:
         return self._rules
 
     async def __aenter__(self) -> Self:
-        async with AsyncExitStack() as stack:
-            self._tasks = await stack.enter_async_context(asyncio.TaskGroup())
-            await self.poll()
-            await self.keyring.refresh()
-            await self._store.heartbeat(self.instance)
-            self._exit = stack.pop_all()
+        # What may fail comes first: a task group would wrap it, and nobody would know it again.
+        await self.poll()
+        await self.keyring.refresh()
+        await self._store.heartbeat(self.instance)
+        self._exit = AsyncExitStack()
+        self._tasks = await self._exit.enter_async_context(asyncio.TaskGroup())
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        # The group waits for sends under way: each ends by the upstream's time limit.
         await self._exit.aclose()
 
     # --- agents ask ---

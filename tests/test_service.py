@@ -16,9 +16,18 @@ from approval.core.call import (
     Run,
     Status,
 )
-from approval.errors import AnswerLost, Conflict, Forbidden, NeverSent, NotFound, Refused
+from approval.errors import (
+    AnswerLost,
+    Conflict,
+    Forbidden,
+    NeverSent,
+    NotFound,
+    Refused,
+    StoreUnavailable,
+)
 from approval.sending import Settings
 from approval.service import Service
+from approval.store.store import SqlStore
 from tests.factories import (
     GATE_PURCHASES,
     Clock,
@@ -411,3 +420,11 @@ async def test_a_change_calls_for_a_look_at_what_may_run_and_the_look_takes_it_d
         await other.decide(call.id, ballot(call))
         await one.poll()
         assert one.released.is_set()
+
+
+async def test_a_store_that_is_away_as_a_service_begins_is_said_plainly(tmp_path: Path) -> None:
+    store = await SqlStore.open("sqlite:///approval.db", base=tmp_path)
+    await store.close()
+    with pytest.raises(StoreUnavailable):
+        async with Service(store, make_rulebook()):
+            raise AssertionError("it must not begin")

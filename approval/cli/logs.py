@@ -29,6 +29,12 @@ class LineFormatter(logging.Formatter):
         return "\n    ".join(plain(line) for line in lines)
 
 
+def only_errors() -> None:
+    """Keep warnings off a command's terminal: what it could not do, it says itself."""
+    if logging.lastResort is not None:
+        logging.lastResort.setLevel(logging.ERROR)
+
+
 def set_up(*, verbose: bool) -> None:
     """Send the log to standard error."""
     handler = logging.StreamHandler(sys.stderr)

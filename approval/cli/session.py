@@ -12,6 +12,7 @@ from typing import Final, TypeVar
 import typer
 
 from approval.app.opening import opened
+from approval.cli import logs
 from approval.cli.orders import Proof
 from approval.cli.terminal import Declined
 from approval.config import Config, load
@@ -53,14 +54,19 @@ class Decider:
 
 def run(work: Coroutine[object, object, T]) -> T:
     """Run a command's work to its end."""
+    logs.only_errors()
     return asyncio.run(work)
 
 
 @asynccontextmanager
 async def session(config: Path) -> AsyncIterator[Session]:
-    """Open what the configuration names, whether or not the service runs meanwhile."""
+    """Open what the configuration names, whether or not the service runs meanwhile.
+
+    The service is not entered: a command sends nothing, and one that reads writes nothing.
+    """
     found = load(config)
-    async with opened(found) as (store, service), service:
+    async with opened(found) as (store, service):
+        await service.keyring.refresh()
         yield Session(config=found, store=store, service=service)
 
 

@@ -111,17 +111,40 @@ def reporting(failed: Exit | None = None) -> Iterator[None]:
     """
     try:
         yield
-    except Misconfigured as error:
-        complain(error.problems)
-        raise typer.Exit(failed or Exit.MISCONFIGURED) from error
-    except StoreUnavailable as error:
-        complain([str(error)])
-        raise typer.Exit(failed or Exit.STORE) from error
-    except ApprovalError as error:
-        complain([str(error)])
-        raise typer.Exit(failed or Exit.REFUSED) from error
+    except (ApprovalError, BaseExceptionGroup) as error:
+        ours = tuple(_leaves(error))
+        code, *others = {_code(each) for each in ours}
+        if code is None or others:
+            raise  # a fault of ours, or several things at once: everything is shown
+        complain(dict.fromkeys(problem for each in ours for problem in _problems(each)))
+        raise typer.Exit(failed or code) from error
     except KeyboardInterrupt as error:
         raise typer.Exit(Exit.INTERRUPTED) from error
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    """Take what went wrong out of its groups: tasks that run together wrap it."""
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            yield from _leaves(each)
+    else:
+        yield error
+
+
+def _code(error: BaseException) -> Exit | None:
+    match error:
+        case Misconfigured():
+            return Exit.MISCONFIGURED
+        case StoreUnavailable():
+            return Exit.STORE
+        case ApprovalError():
+            return Exit.REFUSED
+        case _:
+            return None
+
+
+def _problems(error: BaseException) -> tuple[str, ...]:
+    return error.problems if isinstance(error, Misconfigured) else (str(error),)
 
 
 def _console() -> Console:

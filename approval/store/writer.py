@@ -291,7 +291,8 @@ class Writer:
             self._transaction(batch)
         except Exception as error:
             # Whatever it is: a thread that died of it would leave everybody waiting for ever.
-            log.exception("a batch could not be written")
+            expected = isinstance(error, sqlite3.Error | DBAPIError | OSError | StoreUnavailable)
+            log.warning("%s", _unavailable(error), exc_info=None if expected else error)
             self._undo()
             for job in batch:
                 job.error = _unavailable(error)

@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,6 +88,22 @@ class Desk:
         if ended.exception is not None and not isinstance(ended.exception, SystemExit):
             raise ended.exception
         return Ended(code=ended.exit_code, out=ended.stdout, err=ended.stderr)
+
+    def apart(self, *words: str, token: str, extra: str = "") -> Ended:
+        """Run a command as a process of its own: with its log, and no test's handler on it."""
+        if extra:
+            self.config.write_text(self.config.read_text() + extra)
+        command = [sys.executable, "-m", "approval", *words]
+        variables = {
+            **os.environ,
+            "APPROVAL_CONFIG": str(self.config),
+            "APPROVAL_TOKEN": token,
+            "COLUMNS": "200",
+        }
+        ended = subprocess.run(
+            command, env=variables, check=False, capture_output=True, text=True, timeout=60
+        )
+        return Ended(code=ended.returncode, out=ended.stdout, err=ended.stderr)
 
     def price(self, amount: str) -> None:
         """Give the purchase a price, counted in a meter."""

@@ -1,11 +1,14 @@
 """Which call is meant, and the prompt for a token."""
 
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
 from approval.cli.terminal import Exit
-from tests.cli.desk import desk
+from tests.cli.desk import ANN, desk
 
 
 def test_a_unique_beginning_names_a_call(tmp_path: Path) -> None:
@@ -46,3 +49,56 @@ def test_a_database_that_cannot_be_used_has_an_exit_code_of_its_own(tmp_path: Pa
     ended = at.run("pending")
     assert ended.code == Exit.MISCONFIGURED
     assert "approval.db" in ended.err
+
+
+@contextmanager
+def held_by_another(folder: Path) -> Iterator[None]:
+    """Let another connection write to the database, and not come to an end."""
+    with closing(sqlite3.connect(folder / "approval.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+
+
+def test_while_another_holds_the_database_reading_goes_on(tmp_path: Path) -> None:
+    at = desk(tmp_path)
+    call = at.hold()
+    with held_by_another(tmp_path):
+        for words in (
+            ("pending",),
+            ("show", call.id),
+            ("audit", "verify"),
+            ("audit", "tail"),
+            ("budgets",),
+            ("freezes",),
+            ("grants",),
+            ("db", "backup", str(tmp_path / "copy.db")),
+        ):
+            ended = at.run(*words)
+            assert (words, ended.code) == (words, Exit.DONE), ended.err
+
+
+WRITING = [("token", "agent", "ops-agent"), ("token", "login", "ann"), ("approve",), ("serve",)]
+
+
+@pytest.mark.parametrize("words", WRITING, ids=" ".join)
+def test_while_another_holds_the_database_writing_says_so_in_one_sentence(
+    tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    at = desk(tmp_path)
+    call = at.hold()
+    if words == ("approve",):
+        words = ("approve", call.id, "--yes", "--json")
+    extra = '[server]\nlisten = "127.0.0.1:8090"\n'
+    with held_by_another(tmp_path):
+        ended = at.apart(*words, token=ANN, extra=extra)
+    assert (ended.code, ended.out) == (Exit.STORE, "")
+    *before, last = ended.err.splitlines()
+    assert last == "error: the database could not be written: database is locked"
+    assert len(before) == (words == ("serve",))  # a service logs it as well
+
+
+def test_a_command_that_reads_leaves_no_sign_of_life(tmp_path: Path) -> None:
+    at = desk(tmp_path)
+    assert at.run("pending").code == Exit.DONE
+    with closing(sqlite3.connect(tmp_path / "approval.db")) as database:
+        assert database.execute("SELECT count(*) FROM process").fetchone() == (0,)

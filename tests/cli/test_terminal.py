@@ -69,6 +69,30 @@ def test_every_kind_of_failure_has_its_exit_code(
     assert capsys.readouterr().err == told
 
 
+@pytest.mark.parametrize(
+    ("together", "code", "told"),
+    [
+        ([StoreUnavailable("full")], Exit.STORE, "error: full\n"),
+        ([Misconfigured(("a",)), Misconfigured(("b", "a"))], Exit.MISCONFIGURED, "a\nerror: b\n"),
+        ([ExceptionGroup("x", [Conflict("late")]), Declined("no")], Exit.REFUSED, "error: no\n"),
+    ],
+)
+def test_what_tasks_wrapped_is_told_as_if_they_had_not(
+    capsys: pytest.CaptureFixture[str], together: list[Exception], code: int, told: str
+) -> None:
+    with pytest.raises(typer.Exit) as caught, reporting():
+        raise ExceptionGroup("tasks", together)
+    assert caught.value.exit_code == code
+    assert capsys.readouterr().err.endswith(told)
+
+
+@pytest.mark.parametrize("other", [StoreUnavailable("full"), ZeroDivisionError()])
+def test_different_things_at_once_are_all_shown(other: Exception) -> None:
+    with pytest.raises(ExceptionGroup) as caught, reporting():
+        raise ExceptionGroup("tasks", [Conflict("late"), other])
+    assert caught.value.exceptions[1] is other
+
+
 @pytest.mark.parametrize("error", [Misconfigured(("a",)), StoreUnavailable("b"), Declined("c")])
 def test_a_command_whose_codes_are_answers_fails_with_one_of_its_own(error: Exception) -> None:
     with pytest.raises(typer.Exit) as caught, reporting(failed=Exit.USAGE):

@@ -39,13 +39,14 @@ class Duty:
     """Something to do again and again.
 
     `alone`: of several processes on one store only one does it. `hint`: an event that calls for it
-    before its time.
+    before its time. `steady`: a failure does not slow it.
     """
 
     name: str
     every: timedelta
     run_once: Callable[[Parts], Awaitable[object]]
     alone: bool = False
+    steady: bool = False
     hint: Callable[[Parts], asyncio.Event] | None = None
 
 
@@ -55,7 +56,10 @@ async def poll(parts: Parts) -> None:
 
 
 async def heartbeat(parts: Parts) -> None:
-    """Say that this process lives, so that what it holds is left to it."""
+    """Say that this process lives, so that what it holds is left to it.
+
+    It is also how a service that has nothing to do learns whether it could write.
+    """
     await parts.service.heartbeat()
 
 
@@ -71,7 +75,7 @@ async def release(parts: Parts) -> int:
 
 DUTIES: Final = (
     Duty(name="poll", every=timedelta(milliseconds=250), run_once=poll),
-    Duty(name="heartbeat", every=timedelta(seconds=5), run_once=heartbeat),
+    Duty(name="heartbeat", every=timedelta(seconds=5), run_once=heartbeat, steady=True),
     Duty(name="expire", every=timedelta(seconds=1), run_once=expire, alone=True),
     Duty(
         name="release",
@@ -122,6 +126,8 @@ async def attempt(duty: Duty, parts: Parts) -> bool | None:
 
 def pause_after(duty: Duty, failures: int) -> timedelta:
     """Say how long to wait: the duty's own time, doubled with each failure in a row."""
+    if duty.steady:
+        return duty.every
     return min(duty.every * (1 << min(failures, 10)), max(LONGEST_PAUSE, duty.every))
 
 

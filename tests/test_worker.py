@@ -209,6 +209,11 @@ async def test_a_hint_that_never_comes_leaves_a_duty_at_its_pace(tmp_path: Path)
         repeating.cancel()
 
 
+def test_a_sign_of_life_is_tried_again_as_often_as_ever() -> None:
+    (heartbeat,) = [duty for duty in DUTIES if duty.name == "heartbeat"]
+    assert {worker.pause_after(heartbeat, failures) for failures in (0, 1, 9)} == {5 * SECOND}
+
+
 async def test_all_duties_go_on_beside_each_other_until_cancelled(tmp_path: Path) -> None:
     upstream = Upstream()
     async with make_service(tmp_path) as service, asyncio.TaskGroup() as tasks:

@@ -83,7 +83,8 @@ async def running(config: Config) -> AsyncIterator[Running]:
         await worker.sweep(parts)
         await service.adopt(config.rulebook(), policy_entry(config.rulebook()))
         await stack.enter_async_context(_working(parts))
-        people = Web(service, WebSettings(public_url=url, allowed_hosts=hosts), now=store.now)
+        settings = WebSettings(public_url=url, allowed_hosts=hosts)
+        people = Web(service, settings, now=store.now, trouble=store.trouble)
         await stack.enter_async_context(_listening(config, bound, gateway, people))
         yield Running(config=config, url=url, service=service, store=store)
 

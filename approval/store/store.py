@@ -34,6 +34,7 @@ from approval.store import freezing, granting, ledger, postgres, schema, sql, su
 from approval.store.postgres import PostgresEngine
 from approval.store.sqlite import SqliteEngine
 from approval.store.work import Work
+from approval.store.writing import Writing
 
 T = TypeVar("T")
 
@@ -109,6 +110,7 @@ class SqlStore:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._writing = Writing(engine)
         self._timers: tuple[int, datetime | None] = (-1, None)
         """When the next timer is due, as of that version of the database."""
         self._quiet = (-1, -1)
@@ -135,6 +137,13 @@ class SqlStore:
         """Commit what is queued and let the database go."""
         await self._engine.close()
 
+    def trouble(self) -> str | None:
+        """Say why nothing could be written the last time; None if it could. Asks nobody.
+
+        It names no path and quotes nothing that was to be written.
+        """
+        return self._writing.trouble
+
     async def take_duty(self) -> bool:
         """Try to become the one process that sweeps and delivers for this database."""
         return await self._engine.take_duty()
@@ -144,7 +153,7 @@ class SqlStore:
         await self._engine.backup(target)
 
     async def journal(self, entry: Entry) -> None:
-        await self._engine.journal(entry)
+        await self._writing.journal(entry)
 
     def journal_later(self, entry: Entry) -> None:
         self._engine.journal_later(entry)
@@ -165,21 +174,21 @@ class SqlStore:
             covering=covering,
             max_pending=max_pending,
         )
-        return await self._engine.write(unit)
+        return await self._writing.write(unit)
 
     async def claim(self, call_id: CallId, claiming: Claiming) -> Change:
-        return await self._engine.write(partial(sql.claim, call_id=call_id, claiming=claiming))
+        return await self._writing.write(partial(sql.claim, call_id=call_id, claiming=claiming))
 
     async def sums(self, meter: Meter, now: datetime) -> Usage:
         """Add up what a meter holds in the window that counts now, over all whose sums it keeps."""
         return await self._engine.read(partial(sums.used, meter=meter, now=now))
 
     async def count(self, counts: tuple[Count, ...], step: Counting) -> Counted:
-        return await self._engine.write(partial(sql.count, counts=counts, step=step))
+        return await self._writing.write(partial(sql.count, counts=counts, step=step))
 
     async def advance(self, call_id: CallId, step: Step, limits: Limits | None = None) -> Change:
         unit = partial(sql.advance, call_id=call_id, step=step, limits=limits)
-        return await self._engine.write(unit)
+        return await self._writing.write(unit)
 
     async def usage(
         self, draws: Collection[Draw], *, without: CallId | None = None
@@ -202,13 +211,13 @@ class SqlStore:
         return await self._engine.read(partial(sums.spent, meter_ids=meter_ids, days=days))
 
     async def listen(self, call_id: CallId, listener: Listener, owner: str) -> None:
-        await self._engine.write(
+        await self._writing.write(
             partial(sql.listen, call_id=call_id, listener=listener, owner=owner)
         )
 
     async def deliver(self, call_id: CallId) -> None:
         entry = Entry(tag=Tag.CALL_DELIVER, subject=call_id, actor="service")
-        await self._engine.write(partial(sql.deliver, call_id=call_id, entry=entry))
+        await self._writing.write(partial(sql.deliver, call_id=call_id, entry=entry))
 
     async def get(self, call_id: CallId) -> Call:
         return await self._engine.read(partial(sql.get, call_id=call_id))
@@ -247,32 +256,32 @@ class SqlStore:
         return await self._engine.read(freezing.find)
 
     async def lift(self, call_id: CallId, entry: Entry) -> None:
-        await self._engine.write(partial(freezing.lift, call_id=call_id, entry=entry))
+        await self._writing.write(partial(freezing.lift, call_id=call_id, entry=entry))
 
     async def heartbeat(self, instance: str) -> None:
-        await self._engine.write(partial(sql.heartbeat, instance=instance))
+        await self._writing.write(partial(sql.heartbeat, instance=instance))
 
     async def living(self) -> frozenset[str]:
         now = await self._engine.now()
         return await self._engine.read(partial(sql.living, now=now))
 
     async def keep_credential(self, credential: Credential, entry: Entry) -> None:
-        await self._engine.write(partial(sql.keep_credential, credential=credential, entry=entry))
+        await self._writing.write(partial(sql.keep_credential, credential=credential, entry=entry))
 
     async def credentials(self, kind: str) -> tuple[Credential, ...]:
         now = await self._engine.now()
         return await self._engine.read(partial(sql.find_credentials, kind=kind, now=now))
 
     async def spend_credential(self, kind: str, digest: str, entry: Entry) -> Credential | None:
-        return await self._engine.write(
+        return await self._writing.write(
             partial(sql.spend_credential, kind=kind, digest=digest, entry=entry)
         )
 
     async def keep_grant(self, grant: Grant, entry: Entry) -> Issued:
-        return await self._engine.write(partial(granting.keep, grant=grant, entry=entry))
+        return await self._writing.write(partial(granting.keep, grant=grant, entry=entry))
 
     async def revoke_grant(self, grant_id: str, entry: Entry) -> Issued:
-        return await self._engine.write(partial(granting.revoke, grant_id=grant_id, entry=entry))
+        return await self._writing.write(partial(granting.revoke, grant_id=grant_id, entry=entry))
 
     async def grant(self, grant_id: str) -> Issued:
         return await self._engine.read(partial(granting.get, grant_id=grant_id))

@@ -485,4 +485,6 @@ def _unavailable(error: Exception) -> StoreUnavailable:
     if isinstance(error, StoreUnavailable):
         return StoreUnavailable(str(error))
     trouble = error.orig if isinstance(error, DBAPIError) else error
-    return StoreUnavailable(f"the database could not be written: {trouble}")
+    # Strangers are told: of what is not SQLite's own, the text could hold a path or a value.
+    words = trouble if isinstance(trouble, sqlite3.Error) else type(error).__name__
+    return StoreUnavailable(f"the database could not be written: {words}")

@@ -1,7 +1,7 @@
 """Pages from templates, and the headers under which every one of them is served."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -36,9 +36,13 @@ HSTS: Final = "max-age=31536000"
 
 
 class Pages:
-    """Renders the templates; everything in them is escaped unless a template says otherwise."""
+    """Renders the templates; everything in them is escaped unless a template says otherwise.
 
-    def __init__(self) -> None:
+    `trouble` says why nothing can be decided, if nothing can: every page tells it.
+    """
+
+    def __init__(self, trouble: Callable[[], str | None]) -> None:
+        self._trouble = trouble
         files = sorted((HERE / "static").iterdir())
         self._files = {path.name: path.read_bytes() for path in files if path.suffix in TYPES}
         digest = hashlib.sha256(b"".join(self._files.values())).hexdigest()[:12]
@@ -73,7 +77,7 @@ class Pages:
     ) -> web.Response:
         """Render a page, for somebody or for nobody in particular."""
         html = self._templates.get_template(template).render(
-            static=self._base, visitor=visitor, **values
+            static=self._base, visitor=visitor, trouble=self._trouble(), **values
         )
         return web.Response(status=status, text=html, content_type="text/html")
 

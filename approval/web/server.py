@@ -30,16 +30,25 @@ PROBES: Final = frozenset({"/healthz", "/readyz"})
 
 
 class Web:
-    """People's side of the service. `now` is the store's clock."""
+    """People's side of the service.
+
+    `now` is the store's clock; `trouble` says why nothing can be written, if nothing can.
+    """
 
     def __init__(
-        self, service: Service, settings: WebSettings, *, now: Callable[[], Awaitable[datetime]]
+        self,
+        service: Service,
+        settings: WebSettings,
+        *,
+        now: Callable[[], Awaitable[datetime]],
+        trouble: Callable[[], str | None],
     ) -> None:
         self._service = service
         self._settings = settings
+        self._trouble = trouble
         self._waiting = Waiting()
         self._door = Door(service, settings)
-        self._pages = Pages()
+        self._pages = Pages(trouble)
         self._api = Api(service, settings, self._door, self._waiting)
         self._views = Views(service, self._door, self._waiting, self._pages, now)
         self.events = Events(service, self._door, self._waiting, now)
@@ -122,11 +131,14 @@ class Web:
         return web.Response(text="ok\n")
 
     async def _ready(self, request: web.Request) -> web.StreamResponse:
-        """Say whether requests can be served: a read of the store, and not about to stop."""
+        """Say whether calls can be taken and decided: the store is read, and writes as well."""
         if self._waiting.closed:
             return web.Response(status=503, text="stopping\n")
         try:
             await self._service.trail(limit=1)
         except StoreUnavailable:
             return web.Response(status=503, text="the store is away\n")
+        trouble = self._trouble()
+        if trouble is not None:
+            return web.Response(status=503, text=f"{trouble}\n")
         return web.Response(text="ready\n")

@@ -3,7 +3,9 @@
 import asyncio
 import json
 import socket
+import sqlite3
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -116,6 +118,28 @@ async def test_two_processes_on_one_file_see_each_others_decisions(tmp_path: Pat
             for service in (one, two):
                 async with session.get(service.url + "/v1/calls") as response:
                     assert await response.json() == {"calls": [], "next": None}
+
+
+async def answers(session: ClientSession, url: str, wanted: int) -> str:
+    """Ask until the answer is this one, as an orchestrator's probe does."""
+    async with asyncio.timeout(20):
+        while True:
+            async with session.get(url) as response:
+                if response.status == wanted:
+                    return await response.text()
+            await asyncio.sleep(0.1)
+
+
+async def test_a_service_that_nobody_asks_notices_that_it_cannot_write(tmp_path: Path) -> None:
+    config = read(tmp_path, FREE + VALID)
+    async with running(config) as service, ClientSession() as session:
+        url = service.url + "/readyz"
+        with closing(sqlite3.connect(tmp_path / "approval.db", isolation_level=None)) as other:
+            assert await answers(session, url, 200) == "ready\n"
+            other.execute("BEGIN IMMEDIATE")
+            told = await answers(session, url, 503)
+            assert told == "the database could not be written: database is locked\n"
+        assert await answers(session, url, 200) == "ready\n"
 
 
 def encrypted(folder: Path) -> Config:

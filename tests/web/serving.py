@@ -189,7 +189,7 @@ async def serve(
     gone = asyncio.Event()
     try:
         async with Service(store, rules or make_rules()) as service:
-            room = Web(service, chosen, now=store.now)
+            room = Web(service, chosen, now=store.now, trouble=store.trouble)
             app = web.Application()
             room.install(app)
             runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=1)

@@ -10,6 +10,7 @@ and struck off by its first request: a call that is held, and a stream, are neve
 import asyncio
 import socket
 import ssl
+from collections.abc import Callable
 from itertools import takewhile
 from typing import Final
 
@@ -20,15 +21,18 @@ TICKS: Final = 10
 
 BACKLOG: Final = 1024
 
+Make = Callable[[], web.RequestHandler]
+"""Makes the server's end of a connection; a `web.Server` is one that does."""
+
 
 class Newcomers:
-    """Makes a server's connections, and ends those that are `seconds` old without a request."""
+    """Has connections made, and ends those that are `seconds` old without a request."""
 
-    def __init__(self, server: web.Server, seconds: float) -> None:
+    def __init__(self, make: Make, seconds: float) -> None:
         self.waiting: dict[web.RequestHandler, float] = {}
         """When each connection was taken, the oldest first. Whoever sees a request of one strikes
         it off."""
-        self._server = server
+        self._make = make
         self._seconds = seconds
         self._looked_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -54,7 +58,7 @@ class Newcomers:
         self.waiting.clear()
 
     def _made(self) -> web.RequestHandler:
-        handler = self._server()
+        handler = self._make()
         self.waiting[handler] = asyncio.get_running_loop().time()
         if self._timer is None:
             self._set()

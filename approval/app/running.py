@@ -16,7 +16,7 @@ from typing import Final
 from aiohttp import web
 
 from approval import worker
-from approval.app import addresses
+from approval.app import addresses, connections
 from approval.app.newcomers import Newcomers
 from approval.app.opening import ACTOR, login_link, opened
 from approval.config import Config
@@ -37,10 +37,6 @@ FINISH_SECONDS: Final = 5.0
 
 HANDLERS_SECONDS: Final = 2.0
 """How long a stop waits for requests that were told to end."""
-
-KEEPALIVE_SECONDS: Final = 75.0
-"""How long a connection may idle between two requests: longer than the minute after which reverse
-proxies drop one, for whoever closes first may cut off a request that is on its way."""
 
 MAX_BODY: Final = 1024 * 1024
 """For people's requests. The gateway reads agents' bodies by its own limit."""
@@ -150,16 +146,14 @@ async def _listening(
 ) -> AsyncIterator[None]:
     runner = web.AppRunner(
         _application(config, gateway, people),
-        access_log=None,
         handler_cancellation=True,
-        auto_decompress=False,
-        keepalive_timeout=KEEPALIVE_SECONDS,
         shutdown_timeout=HANDLERS_SECONDS,
     )
     await runner.setup()
     try:
         assert runner.server is not None  # noqa: S101  # for the type checker; set up just above
-        newcomers = Newcomers(runner.server, config.server.head_timeout.total_seconds())
+        make = connections.maker(runner.server)
+        newcomers = Newcomers(make, config.server.head_timeout.total_seconds())
         _shorten(runner.server, gateway, newcomers, direct=not config.server.trusted_proxies)
         server = await _accept(config, newcomers, bound)
         try:
@@ -206,8 +200,7 @@ def _shorten(server: web.Server, gateway: Gateway, newcomers: Newcomers, *, dire
 
 
 async def _anonymous(request: web.Request, response: web.StreamResponse) -> None:
-    # aiohttp would tell its version, and Python's, to whoever asks.
-    response.headers["Server"] = "approval"
+    response.headers["Server"] = connections.SERVER
 
 
 async def _accept(config: Config, newcomers: Newcomers, bound: socket.socket) -> asyncio.Server:

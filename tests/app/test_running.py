@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from aiohttp import ClientSession, TCPConnector, web
 
+from approval.app.connections import KEEPALIVE_SECONDS
 from approval.app.newcomers import Newcomers
-from approval.app.running import KEEPALIVE_SECONDS, Running, _shorten, running
+from approval.app.running import Running, _shorten, running
 from approval.config import Config
 from approval.errors import Misconfigured
 from tests.config.files import PEOPLE, SHOP, TOKEN, VALID, read
@@ -65,7 +66,7 @@ def test_an_idle_connection_outlives_a_proxys_patience() -> None:
 async def test_an_idle_connection_is_closed_when_its_time_is_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("approval.app.running.KEEPALIVE_SECONDS", 0.2)
+    monkeypatch.setattr("approval.app.connections.KEEPALIVE_SECONDS", 0.2)
     async with running(read(tmp_path, FREE + VALID)) as service, asyncio.timeout(10):
         host, port = service.url.removeprefix("http://").split(":")
         reader, writer = await asyncio.open_connection(host, int(port))

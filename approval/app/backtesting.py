@@ -1,8 +1,10 @@
 """Replay recorded calls under other rules: what would have been allowed, held or denied instead.
 
 The real judge and the real limits decide, in a database of their own whose clock follows the
-records; each call ends as it ended then, so that money that came back then comes back here. Only
-calls that were kept can be replayed: those that people were asked about, and those that spent.
+records. Each call ends as it ended then and takes what it took then, so that money that came back
+or was overrun then does so here, and a freeze that somebody lifted is lifted. One call ends before
+the next begins. Calls that were denied, or allowed at no price, were not kept, and grants that
+people issued are not given again.
 """
 
 from collections import Counter
@@ -11,11 +13,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from approval.app.pretending import ending
+from approval.app.pretending import again, ending
 from approval.app.rehearsing import Clock, stage
 from approval.config.suites import Ending
 from approval.core import canonical, identity
-from approval.core.call import Call, Choice, Outcome, Status
+from approval.core.audit import Entry, Tag
+from approval.core.call import Answer, Call, CallId, Choice, Outcome, Status
+from approval.core.price import OnOverrun
 from approval.core.rulebook import Rulebook
 from approval.core.steps import Ballot
 from approval.errors import Conflict, Forbidden, Refused, Unreadable
@@ -52,6 +56,8 @@ class Backtest:
     since: datetime
     matrix: Counter[tuple[Outcome, Outcome]] = field(default_factory=Counter)
     changed: list[Changed] = field(default_factory=list)
+    granted: int = 0
+    """How many ran under grants that the rules do not hold: people issued those."""
 
     @property
     def calls(self) -> int:
@@ -72,11 +78,13 @@ async def backtest(
     if not recorded:
         return found
     clock = Clock(recorded[-1].created_at)
-    async with stage(rules, clock) as (_, service):
+    async with stage(rules, clock) as (own, service):
+        replay = _Replay(store=own, service=service)
         for number, call in enumerate(reversed(recorded), 1):
             clock.now = max(clock.now, call.created_at)
             await service.expire_due()
-            outcome, code, text = await _replayed(service, call)
+            outcome, code, text = await replay.play(call, await store.answer(call.id))
+            found.granted += _is_under_another_grant(call, rules)
             then = Outcome.GATE if call.requirement.factors else Outcome.ALLOW
             found.matrix[then, outcome] += 1
             if outcome is not then:
@@ -102,54 +110,90 @@ async def _recorded(store: SqlStore, since: datetime, upstream: str) -> AsyncIte
             return
 
 
-async def _replayed(service: Service, call: Call) -> tuple[Outcome, str, str]:
-    asked, arguments = call.asked, canonical.read(call.asked.arguments)
-    verdict = service.rules.judge(asked.agent, asked.upstream, asked.tool, arguments)
-    reason = verdict.reasons[0]
-    if verdict.outcome is Outcome.DENY:
-        return Outcome.DENY, reason.code, reason.text
-    try:
-        if verdict.outcome is Outcome.ALLOW and (
-            verdict.demand is None or not verdict.demand.spends
-        ):
-            await service.allow(asked, verdict)
-            return Outcome.ALLOW, reason.code, reason.text
-        submission = await service.submit(asked, verdict)
-    except Refused as refused:
-        return Outcome.DENY, refused.code, str(refused)
-    except Unreadable as error:
-        return Outcome.DENY, error.reason, str(error)
-    await _ended(service, submission, call)
-    outcome = Outcome.GATE if submission.claimed_at is None else Outcome.ALLOW
-    return outcome, reason.code, reason.text
+def _is_under_another_grant(call: Call, rules: Rulebook) -> bool:
+    return call.grant is not None and call.grant not in {each.id for each in rules.grants}
 
 
-async def _ended(service: Service, submission: Submission, recorded: Call) -> None:
-    """Bring the replayed call to the end that the recorded one had."""
-    call, ends = submission.call, ENDINGS.get(recorded.status)
-    if submission.claimed_at is not None:
-        service.carry_out(submission, ending(ends or Ending.FAILED))
-        await service.changed(call)
-        return
-    if ends is None:
-        await _withdrawn(service, call)
-        return
-    for person in sorted(identity.deciders(service.rules.directory, call)):
-        ballot = Ballot(
-            person=person,
-            choice=Choice.APPROVE,
-            digest=call.digest,
-            via="backtest",
-            amount=_typed(call, recorded),
-        )
+@dataclass(slots=True, kw_only=True)
+class _Replay:
+    """The stage, and which recorded call stands behind each that was begun on it."""
+
+    store: SqlStore
+    service: Service
+    behind: dict[CallId, Call] = field(default_factory=dict)
+
+    async def play(self, call: Call, kept: Answer | None) -> tuple[Outcome, str, str]:
+        """Ask again for a recorded call, and end it as it ended; `kept` is its answer."""
+        asked, arguments = call.asked, canonical.read(call.asked.arguments)
+        verdict = self.service.rules.judge(asked.agent, asked.upstream, asked.tool, arguments)
+        reason = verdict.reasons[0]
+        if verdict.outcome is Outcome.DENY:
+            return Outcome.DENY, reason.code, reason.text
+        await self._lift(call)
+        spends = verdict.demand is not None and verdict.demand.spends
         try:
-            call = await service.decide(call.id, ballot)
-        except (Conflict, Forbidden):
-            continue
-        if call.status is Status.APPROVED:
-            await service.execute(call.id, ending(ends))
+            if verdict.outcome is Outcome.ALLOW and not spends:
+                await self.service.allow(asked, verdict)
+                return Outcome.ALLOW, reason.code, reason.text
+            submission = await self.service.submit(asked, verdict)
+        except Refused as refused:
+            return Outcome.DENY, refused.code, str(refused)
+        except Unreadable as error:
+            return Outcome.DENY, error.reason, str(error)
+        self.behind[submission.call.id] = call
+        await self._end(submission, call, kept)
+        outcome = Outcome.GATE if submission.claimed_at is None else Outcome.ALLOW
+        return outcome, reason.code, reason.text
+
+    async def _lift(self, recorded: Call) -> None:
+        """Lift what was frozen then too: this call was admitted, so somebody had lifted it."""
+        asked = recorded.asked
+        for freeze in await self.store.freezes() if recorded.amount is not None else ():
+            same = (freeze.agent, freeze.upstream, freeze.tool)
+            if same == (asked.agent, asked.upstream, asked.tool) and _froze(
+                self.behind[freeze.call_id]
+            ):
+                entry = Entry(
+                    tag=Tag.FREEZE_LIFT, subject=freeze.call_id, actor="backtest", facts={}
+                )
+                await self.store.lift(freeze.call_id, entry)
+
+    async def _end(self, submission: Submission, recorded: Call, kept: Answer | None) -> None:
+        """Bring the replayed call to the end that the recorded one had."""
+        call, ends = submission.call, ENDINGS.get(recorded.status)
+        if submission.claimed_at is not None:
+            send = ending(ends or Ending.FAILED, again(call, recorded, kept))
+            self.service.carry_out(submission, send)
+            await self.service.changed(call)
             return
-    await _withdrawn(service, call)
+        if ends is None:
+            await self._withdraw(call)
+            return
+        for person in sorted(identity.deciders(self.service.rules.directory, call)):
+            ballot = Ballot(
+                person=person,
+                choice=Choice.APPROVE,
+                digest=call.digest,
+                via="backtest",
+                amount=_typed(call, recorded),
+            )
+            try:
+                call = await self.service.decide(call.id, ballot)
+            except (Conflict, Forbidden):
+                continue
+            if call.status is Status.APPROVED:
+                await self.service.execute(call.id, ending(ends, again(call, recorded, kept)))
+                return
+        await self._withdraw(call)
+
+    async def _withdraw(self, call: Call) -> None:
+        if call.status in {Status.PENDING, Status.APPROVED}:
+            await self.service.cancel(call.id, actor="backtest", reason="it never ran")
+
+
+def _froze(recorded: Call) -> bool:
+    freezes = recorded.terms.on_overrun is OnOverrun.FREEZE
+    return freezes and any(each.overran for each in recorded.reservations)
 
 
 def _typed(call: Call, recorded: Call) -> str | None:
@@ -158,8 +202,3 @@ def _typed(call: Call, recorded: Call) -> str | None:
         return None
     cost = recorded.cost
     return str(cost if cost is not None and call.asking.admits(cost) else call.asking.up_to)
-
-
-async def _withdrawn(service: Service, call: Call) -> None:
-    if call.status in {Status.PENDING, Status.APPROVED}:
-        await service.cancel(call.id, actor="backtest", reason="it never ran")

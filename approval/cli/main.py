@@ -184,8 +184,9 @@ def backtest(
 ) -> None:
     """Replay recorded calls under another policy: what would be allowed, held or denied instead.
 
-    Calls are replayed with their clock and their endings, against the new limits; nothing is sent.
-    Only calls that were kept can be: those that people were asked about, and those that spent.
+    Calls are replayed with their clock, their endings and what they took, against the new limits;
+    nothing is sent. Only calls that were kept can be: those that people were asked about, and those
+    that spent. Denied calls were not kept, and grants that were issued are not given again.
     """
     with reporting():
         from approval.cli import rehearsal  # noqa: PLC0415 - heavy

@@ -21,6 +21,7 @@ from approval.store.store import SqlStore
 
 SUFFIX: Final = ".tests.toml"
 SHOWN: Final = 20
+NOT_REPLAYED: Final = "calls that were denied or cost nothing, which are not kept"
 
 
 def play(config: Path, files: list[Path], *, least_coverage: float, as_json: bool) -> None:
@@ -67,6 +68,8 @@ def backtest_policy(
         say(f"  {each.call.id} {each.call.asked.tool}: {each.then} → {each.now} ({each.code})")
     if len(found.changed) > SHOWN:
         say(f"  … and {len(found.changed) - SHOWN} more; --json lists them all")
+    others = f"{found.granted} of these calls ran under one"
+    say(f"  not replayed: {NOT_REPLAYED}; grants that are not in the configuration ({others})")
 
 
 def span(text: str) -> timedelta:
@@ -113,6 +116,7 @@ def _backtest_facts(found: Backtest) -> dict[str, object]:
     return {
         "since": found.since.isoformat(),
         "calls": found.calls,
+        "under_other_grants": found.granted,
         "matrix": [
             {"then": str(then), "now": str(now), "calls": times}
             for (then, now), times in sorted(found.matrix.items())

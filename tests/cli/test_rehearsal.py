@@ -75,10 +75,15 @@ def test_the_past_is_replayed_under_another_policy(tmp_path: Path) -> None:
     assert ended.returncode == 0, ended.stderr
     assert "1 recorded calls of" in ended.stdout
     assert "gate then, deny under" in ended.stdout
+    assert (
+        "not replayed: calls that were denied or cost nothing, which are not kept; grants that are"
+        " not in the configuration (0 of these calls ran under one)"
+    ) in ended.stdout
     ended = subprocess.run(
         [*command, str(at.config), "--json"], capture_output=True, text=True, check=False
     )
     found = json.loads(ended.stdout)
+    assert found["under_other_grants"] == 0
     assert found["matrix"] == [{"then": "gate", "now": "deny", "calls": 1}]
     assert [each["code"] for each in found["changed"]] == ["unlisted"]
     ended = subprocess.run(

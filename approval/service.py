@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Collection, Coroutine, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import Final, Self
 
@@ -80,7 +80,8 @@ class Service:
         self.releasing = Releasing(self._advance, store, lambda: self.rules)
         self.settling = Settling(self._advance, lambda: self.rules)
         self.wakeups = Wakeups()
-        self._sender = Sender(self._advance, store, owner=self.instance, timeout=self._timeout)
+        limit = self.settings.timeout
+        self._sender = Sender(self._advance, store, owner=self.instance, timeout=limit)
         self._attached: Counter[CallId] = Counter()
         self._lines: Counter[str] = Counter()
         self._mark = -1
@@ -207,9 +208,6 @@ class Service:
         call_id = new_call_id(now, self._randomness())
         lease = self._lease(asked.upstream)
         return intake.begin(asked, verdict, holdings, call_id=call_id, lease=lease, now=now)
-
-    def _timeout(self, upstream: str) -> timedelta:
-        return self.settings.timeout(upstream)
 
     def _lease(self, upstream: str) -> Lease:
         span = self.settings.timeout(upstream) + self.settings.lease_margin

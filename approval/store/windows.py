@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Row, Text, bindparam, select, text, true
+from sqlalchemy import BigInteger, ColumnElement, Row, bindparam, case, func, select, text, true
 
 from approval.core.demand import Demand
 from approval.core.ledger import Reservation, State
@@ -19,35 +19,57 @@ from approval.core.meters import Draw, Usage, window_start
 from approval.core.money import Money
 from approval.core.windows import Calendar, Window
 from approval.store.prepared import Executor
-from approval.store.tables import meter_windows, to_microseconds
+from approval.store.tables import meter_windows, reservations, to_microseconds
 
 _MAKE: Final = text(
     "INSERT INTO meter_window (meter_id, window_start, held, posted, overridden)"
     " VALUES (:meter_id, :window_start, 0, 0, 0) ON CONFLICT DO NOTHING"
 )
-# The rows that began before this one and reach into it are two or three. What was reserved through
-# each since this window began is found by the index: nothing, where no clock was changed. Said with
-# CROSS JOIN and `+ 0`, SQLite goes this way, and not through all that was reserved since yesterday.
-_ELSEWHERE = (
-    text(
-        "SELECT coalesce(sum(CASE state WHEN 'held' THEN amount ELSE 0 END), 0) AS other_held,"
-        " coalesce(sum(reservation.posted), 0) AS other_posted,"
-        " coalesce(sum(reservation.override), 0) AS other_overridden"
-        " FROM meter_window AS other CROSS JOIN reservation"
-        " WHERE other.meter_id = :meter_id AND other.window_start <> :window_start"
-        " AND other.window_start >= :earliest AND other.window_start < :until"
-        " AND reservation.meter_id = other.meter_id"
-        " AND reservation.window_start = other.window_start + 0"
-        " AND at >= :since AND at < :until AND call_id <> :call_id AND state <> 'void'"
+_OTHER = meter_windows.alias("other")
+
+
+def _since(amount: ColumnElement[int]) -> ColumnElement[int]:
+    """Add up what was reserved through another row since this window began.
+
+    Asked of each of those rows by itself, that is found by the index: nothing, where no clock was
+    changed. Of all of them at once, both databases would go through all that was reserved today.
+    """
+    taken = reservations.c
+    return (
+        select(func.sum(amount))
+        .where(
+            taken.meter_id == _OTHER.c.meter_id,
+            taken.window_start == _OTHER.c.window_start,
+            taken.at >= bindparam("since", type_=BigInteger),
+            taken.at < bindparam("until", type_=BigInteger),
+            taken.call_id != bindparam("call_id"),
+            text("reservation.state <> 'void'"),
+        )
+        .correlate(_OTHER)
+        .scalar_subquery()
     )
-    .bindparams(
-        *(bindparam(name, type_=Text) for name in ("meter_id", "call_id")),
-        *(bindparam(name, type_=BigInteger) for name in ("window_start", "earliest")),
-        *(bindparam(name, type_=BigInteger) for name in ("since", "until")),
+
+
+_HELD = case((text("reservation.state = 'held'"), reservations.c.amount), else_=text("0"))
+_OTHERS = (
+    select(
+        _since(_HELD).label("held"),
+        _since(reservations.c.posted).label("posted"),
+        _since(reservations.c.override).label("overridden"),
     )
-    .columns(other_held=BigInteger, other_posted=BigInteger, other_overridden=BigInteger)
-    .subquery("elsewhere")
+    .where(
+        _OTHER.c.meter_id == bindparam("meter_id"),
+        _OTHER.c.window_start >= bindparam("earliest"),
+        _OTHER.c.window_start < bindparam("until", type_=BigInteger),
+        _OTHER.c.window_start != bindparam("window_start"),
+    )
+    .subquery("others")
 )
+_ELSEWHERE = select(
+    func.coalesce(func.sum(_OTHERS.c.held), text("0")).label("other_held"),
+    func.coalesce(func.sum(_OTHERS.c.posted), text("0")).label("other_posted"),
+    func.coalesce(func.sum(_OTHERS.c.overridden), text("0")).label("other_overridden"),
+).subquery("elsewhere")
 _HERE = (meter_windows.c.meter_id == bindparam("meter_id")) & (
     meter_windows.c.window_start == bindparam("window_start")
 )

@@ -45,8 +45,8 @@ _NEVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
 """When a count that nobody has used was used last."""
 
 _MAKE_COUNT: Final = text(
-    "INSERT INTO rate_count (id, family, n, used_at) VALUES (:id, :family, 0, :now)"
-    " ON CONFLICT DO NOTHING"
+    "INSERT INTO rate_count (id, family, n, used_at, family_size)"
+    " VALUES (:id, :family, 0, :now, 0) ON CONFLICT DO NOTHING"
 )
 _MAKE_METER: Final = text(
     "INSERT INTO meter (id, name, origin, currency, key)"
@@ -63,6 +63,7 @@ _FAMILY = (
     .order_by(rate_counts.c.id)
     .with_for_update()
 )
+_SAVE_SIZE = text("UPDATE rate_count SET family_size = :size WHERE family = :family")
 _EMPTY = delete(rate_slots).where(rate_slots.c.count_id == bindparam("b_id"))
 _SLOTS = select(rate_slots).where(rate_slots.c.count_id == bindparam("count_id"))
 _SLOT = select(rate_slots.c.at).where(
@@ -140,7 +141,7 @@ def holdings(
     """
     if demand is None:
         return Holdings()
-    locked = [(each, _lock_count(work.connection, each)) for each in demand.counts]
+    locked = [(each, _lock_count(work, each)) for each in demand.counts]
     draws = {draw.meter_id: draw for draw in demand.draws}
     taken = {each.meter_id: each for each in own}
     for meter_id in sorted(draws.keys() | taken.keys()):
@@ -212,15 +213,23 @@ def _lock_meter(connection: Executor, meter_id: str, draw: Draw | None = None) -
     connection.execute(_METER, key)
 
 
-def _lock_count(connection: Executor, each: Count) -> Sequence[Row[Any]]:
-    """Lock a count and all that its limit was counted with before, making it the first time."""
-    key = {"family": each.key.family}
+def _lock_count(work: Work, each: Count) -> Sequence[Row[Any]]:
+    """Lock a count and all that its limit was counted with before, making it the first time.
+
+    Whoever waited for a row gets it as it is now, but none that was made since the statement began.
+    So each row says how many there are, and where that is not how many were found they are read
+    anew. Of two that find none yet the second waits here, for there is nothing else to wait for.
+    """
+    connection, key = work.connection, {"family": each.key.family}
     family = connection.execute(_FAMILY, key).all()
-    if any(row.id == each.key.id for row in family):
+    is_whole = all(row.family_size == len(family) for row in family)
+    if is_whole and any(row.id == each.key.id for row in family):
         return family
-    made = key | {"id": each.key.id, "now": to_microseconds(_NEVER)}
-    connection.execute(_MAKE_COUNT, made)
-    return connection.execute(_FAMILY, key).all()
+    work.alone(each.key.family)
+    connection.execute(_MAKE_COUNT, key | {"id": each.key.id, "now": to_microseconds(_NEVER)})
+    family = connection.execute(_FAMILY, key).all()
+    connection.execute(_SAVE_SIZE, key | {"size": len(family)})
+    return family
 
 
 def _ring(connection: Executor, each: Count, family: Sequence[Row[Any]], now: datetime) -> Ring:

@@ -287,6 +287,8 @@ rate_counts = Table(
     # Since when a calendar counter counts; a ring needs no start.
     Column("start_at", Instant),
     Column("used_at", Instant, nullable=False),
+    # How many counts its family had when the last was made: who waited for this row reads it here.
+    Column("family_size", Integer, nullable=False),
     Index("rate_count_family", "family", "used_at"),
 )
 

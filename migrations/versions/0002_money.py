@@ -103,6 +103,7 @@ def upgrade() -> None:
         sa.Column("n", sa.BigInteger, nullable=False),
         sa.Column("start_at", sa.BigInteger),
         sa.Column("used_at", sa.BigInteger, nullable=False),
+        sa.Column("family_size", sa.Integer, nullable=False),
     )
     op.create_index("rate_count_family", "rate_count", ["family", "used_at"])
     op.create_table(

@@ -66,6 +66,7 @@ CALLS: Mapping[int, tuple[str, ...]] = {
         "core/test_call.py::test_whatever_an_approval_depends_on_changes_the_envelope",
         "gateway/test_upstream.py::test_the_arguments_that_were_recorded_are_the_bytes_that_are_sent",
         f"{SERVICE}::test_an_approved_call_runs_once_with_exactly_what_was_approved",
+        f"{HOLDS}::test_an_approved_call_runs_once_and_answers_as_if_nothing_had_been",
     ),
     5: (  # the claim is committed before the call arrives
         KILL,

@@ -268,13 +268,17 @@ class LifeMachine(RuleBasedStateMachine):
 
     # --- processes ---
 
-    @precondition(lambda self: self.any_is(Status.APPROVED))
-    @rule(data=st.data(), process=st.sampled_from(PROCESSES))
-    def claim(self, data: st.DataObject, process: str) -> None:
+    @precondition(lambda self: self.any_is(Status.APPROVED) or self.any_is(Status.EXECUTING))
+    @rule(
+        data=st.data(),
+        prefer=st.sampled_from([Status.APPROVED, Status.APPROVED, Status.EXECUTING]),
+        process=st.sampled_from(PROCESSES),
+    )
+    def claim(self, data: st.DataObject, prefer: Status, process: str) -> None:
         directory, verdict = self.directory, self.verdict
         with refusals():
             self.advance(
-                self.pick(data, Status.APPROVED),
+                self.pick(data, prefer),
                 lambda call, now: steps.claim(
                     call,
                     NOTHING,

@@ -70,7 +70,7 @@ class Service:
 
     def __init__(self, store: Store, rules: Rulebook, settings: Settings | None = None) -> None:
         self.keyring = Keyring(store, rules.directory)
-        self.settings = settings or Settings()
+        self.settings = settings = settings or Settings()
         self.instance = secrets.token_hex(8)
         self._store = store
         self._rules = rules
@@ -80,8 +80,7 @@ class Service:
         self.releasing = Releasing(self._advance, store, lambda: self.rules)
         self.settling = Settling(self._advance, lambda: self.rules)
         self.wakeups = Wakeups()
-        limit = self.settings.timeout
-        self._sender = Sender(self._advance, store, owner=self.instance, timeout=limit)
+        self._sender = Sender(self._advance, store, owner=self.instance, timeout=settings.timeout)
         self._attached: Counter[CallId] = Counter()
         self._lines: Counter[str] = Counter()
         self._mark = -1
@@ -495,5 +494,7 @@ async def _quietly(work: Coroutine[object, object, object]) -> None:
         await work
     except (Conflict, NotFound):
         log.debug("somebody else was first")
+    except StoreUnavailable as error:  # thousands may meet it at once
+        log.warning("work in the background failed: %s", error)
     except Exception:
         log.exception("work in the background failed")

@@ -42,8 +42,9 @@ from approval.store.prepared import PreparedConnection, Statements
 from approval.store.tables import SCHEMA, from_microseconds, to_microseconds
 from approval.store.work import Work, tell
 
-QUEUE_LIMIT: Final = 10_000
-"""The most units and entries that may be on their way to the disk."""
+QUEUE_LIMIT: Final = 20_000
+"""The most units and entries that may be on their way to the disk: room for ten thousand held calls
+whose agents all hang up at once, and for as many others."""
 
 WAIT_SECONDS: Final = 5.0
 """How long to wait for another process, or for a connection to read with."""

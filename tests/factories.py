@@ -48,6 +48,18 @@ GATE_PURCHASES: Mapping[str, object] = {
         },
     },
 }
+PRICED_PURCHASES: Mapping[str, object] = {
+    "dialect": "approval-1",
+    "version": "1",
+    "default": "deny",
+    "tools": {
+        "create_incoming_phone_number": {
+            "spend": {"amount": {"fixed": "3.00 USD"}, "meters": ["pot"]},
+            "require_approval": [{"approvers": "finance"}],
+        }
+    },
+    "meters": {"pot": {"limit": "1000.00 USD", "window": {"calendar": "day"}}},
+}
 ALLOW_EVERYTHING: Mapping[str, object] = {
     "dialect": "approval-1",
     "version": "1",

@@ -1,7 +1,8 @@
 """A real store on a real database, and what several tests of this room do to it.
 
 A test that asks for `store` runs on every engine. One that also asks for `file`, or for `engine`,
-looks at what only SQLite has, as do the modules in `SQLITES_OWN`.
+looks at what only SQLite has, as do the modules in `SQLITES_OWN`; those in `SERVERS_OWN` look at
+what only a server has.
 """
 
 import contextlib
@@ -29,14 +30,16 @@ from tests.factories import Clock, make_asked, make_directory, make_lease, make_
 
 URL = "sqlite:///approval.db"
 SQLITES_OWN = {"test_sqlite", "test_writer"}
+SERVERS_OWN = {"test_ledger_races", "test_postgres", "test_postgres_writer"}
 ENGINES = ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "database" in metafunc.fixturenames:
-        its_own = metafunc.module.__name__.rpartition(".")[2] in SQLITES_OWN
-        only = its_own or {"file", "engine"} & set(metafunc.fixturenames)
-        metafunc.parametrize("database", ENGINES[:1] if only else ENGINES, indirect=True)
+        module = metafunc.module.__name__.rpartition(".")[2]
+        its_own = module in SQLITES_OWN or {"file", "engine"} & set(metafunc.fixturenames)
+        engines = ENGINES[:1] if its_own else ENGINES[1:] if module in SERVERS_OWN else ENGINES
+        metafunc.parametrize("database", engines, indirect=True)
 
 
 @pytest.fixture

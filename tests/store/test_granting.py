@@ -25,6 +25,7 @@ from approval.errors import Conflict, NotFound
 from approval.store.store import SqlStore
 from tests.factories import (
     NOW,
+    PRICED_PURCHASES,
     Clock,
     make_asked,
     make_directory,
@@ -34,19 +35,7 @@ from tests.factories import (
 from tests.store.conftest import Database
 
 BUY = "create_incoming_phone_number"
-PRICED = {
-    "dialect": "approval-1",
-    "version": "1",
-    "default": "deny",
-    "tools": {
-        BUY: {
-            "spend": {"amount": {"fixed": "3.00 USD"}, "meters": ["pot"]},
-            "require_approval": [{"approvers": "finance"}],
-        }
-    },
-    "meters": {"pot": {"limit": "1000.00 USD", "window": {"calendar": "day"}}},
-}
-RULES = Rulebook(directory=make_directory(), policies={"shop": make_policy(PRICED)})
+RULES = Rulebook(directory=make_directory(), policies={"shop": make_policy(PRICED_PURCHASES)})
 ISSUE = Entry(tag=Tag.GRANT_ISSUE, subject="grt_1", actor="person:ann")
 REVOKE = Entry(tag=Tag.GRANT_REVOKE, subject="grt_1", actor="person:ann")
 
@@ -105,7 +94,7 @@ async def test_uses_and_total_are_never_exceeded_by_twenty_at_once(
 def counting(*scope: str, limit: str = "12.00 USD") -> Rulebook:
     """Count what is spent by these scopes; a pot has room for four calls at 3.00 USD."""
     pot = {"limit": limit, "window": {"calendar": "day"}, "scope": [*scope]}
-    policy = make_policy({**PRICED, "meters": {"pot": pot}})
+    policy = make_policy({**PRICED_PURCHASES, "meters": {"pot": pot}})
     return Rulebook(directory=make_directory(), policies={"shop": policy})
 
 
@@ -296,7 +285,7 @@ async def test_a_grant_that_this_release_does_not_understand_covers_nothing(
 # --- out of a decision ---
 
 GENEROUS = {
-    **PRICED,
+    **PRICED_PURCHASES,
     "tools": {
         BUY: {
             "spend": {"amount": {"fixed": "3.00 USD"}, "meters": ["pot"]},

@@ -1,7 +1,6 @@
 """Counts on PostgreSQL, where one process changes a limit while another waits to count under it."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -12,20 +11,6 @@ from tests.store.test_ledger import admits, ring
 from tests.store.test_postgres_writer import holding, waiters
 
 pytestmark = pytest.mark.postgres
-
-
-@pytest.fixture
-async def store(postgres_url: str, clock: Clock) -> AsyncIterator[SqlStore]:
-    store = await SqlStore.open(postgres_url, clock=clock)
-    yield store
-    await store.close()
-
-
-@pytest.fixture
-async def other(store: SqlStore, postgres_url: str, clock: Clock) -> AsyncIterator[SqlStore]:
-    other = await SqlStore.open(postgres_url, clock=clock)
-    yield other
-    await other.close()
 
 
 async def one_after_the_other(

@@ -3,7 +3,7 @@
 import asyncio
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -25,13 +25,6 @@ from tests.store.conftest import entry, hold
 pytestmark = pytest.mark.postgres
 
 SECRET = "hunter2-hunter2"
-
-
-@pytest.fixture
-async def store(postgres_url: str, clock: Clock) -> AsyncIterator[SqlStore]:
-    store = await SqlStore.open(postgres_url, clock=clock)
-    yield store
-    await store.close()
 
 
 @pytest.fixture

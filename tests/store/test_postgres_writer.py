@@ -45,20 +45,6 @@ class Ticking(Clock):
         return self.now
 
 
-@pytest.fixture
-async def store(postgres_url: str, clock: Clock) -> AsyncIterator[SqlStore]:
-    store = await SqlStore.open(postgres_url, clock=clock)
-    yield store
-    await store.close()
-
-
-@pytest.fixture
-async def other(store: SqlStore, postgres_url: str, clock: Clock) -> AsyncIterator[SqlStore]:
-    other = await SqlStore.open(postgres_url, clock=clock)
-    yield other
-    await other.close()
-
-
 def writer_of(store: SqlStore) -> PostgresWriter:
     assert isinstance(store._engine, PostgresEngine)
     return store._engine._writer

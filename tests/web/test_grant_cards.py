@@ -16,28 +16,16 @@ from approval.core.grants import Grant
 from approval.core.issued import read_issue
 from approval.core.lifecycle import Change
 from approval.web.grant_cards import STATES, TESTS, GrantCard, cards
-from tests.factories import NOW, Clock, make_rulebook
+from tests.factories import NOW, PRICED_PURCHASES, Clock, make_rulebook
 from tests.web.serving import Site, serve
 
 BUY = "create_incoming_phone_number"
-PRICED = {
-    "dialect": "approval-1",
-    "version": "1",
-    "default": "deny",
-    "tools": {
-        BUY: {
-            "spend": {"amount": {"fixed": "3.00 USD"}, "meters": ["pot"]},
-            "require_approval": [{"approvers": "finance"}],
-        }
-    },
-    "meters": {"pot": {"limit": "1000.00 USD", "window": {"calendar": "day"}}},
-}
 
 
 @pytest.fixture
 async def site(tmp_path: Path, clock: Clock) -> AsyncIterator[Site]:
     own = replace(grant(uses=7), id="file:own", path="/grants/0")
-    rules = replace(make_rulebook(PRICED), grants=(own,))
+    rules = replace(make_rulebook(PRICED_PURCHASES), grants=(own,))
     async with serve(tmp_path, clock=clock, rules=rules) as served:
         yield served
 
